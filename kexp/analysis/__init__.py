@@ -1,0 +1,1 @@
+"""Load, compare and draw what was logged. Never imports TensorFlow or Keras."""

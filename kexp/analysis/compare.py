@@ -1,0 +1,139 @@
+"""A table of runs: groups of runs that differ only in their seed, with mean ± deviation."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kexp.analysis.load import read_records
+from kexp.errors import ConfigError
+from kexp.measures import YARDSTICKS
+from kexp.store import Record
+from kexp.store.differences import flatten
+from kexp.store.names import OUTSIDE_IDENTITY
+
+COLUMNS = (
+    ("validation", ("last", "validation")),
+    ("best", ("best", "validation")),
+    ("gap", ("last", "gap")),
+    ("test", ("test", "last")),
+)
+
+
+def compare_runs(paths: Sequence[Path], metric: str | None = None, each: bool = False) -> None:
+    """Print the table of `comparison`, and what could not be compared."""
+    from rich.console import Console
+
+    records = read_records(paths)
+    console = Console()
+    finished = [r for r in records if r.status.get("state") == "finished" and r.summary]
+    for (task, data), group in _apart(finished).items():
+        console.print(_table(f"{task} on {data}", group, metric, each))
+    for record in records:
+        if record not in finished:
+            state, reason = record.status.get("state", "unreadable"), record.status.get("reason")
+            console.print(
+                f"left out: {record.path} ({state}{f': {reason}' if reason else ''})", markup=False
+            )
+        for problem in record.problems:
+            console.print(f"problem: {problem}", markup=False)
+
+
+def comparison(records: Sequence[Record], metric: str, each: bool = False) -> list[dict[str, Any]]:
+    """One dict per group of runs that differ in nothing but their seed (or per run if `each`).
+
+    Keys: those choices in which the runs differ; `seeds`, the number of runs; and for
+    validation, best validation, gap and test of `metric` their mean and sample deviation
+    (None for one run).
+    """
+    varying = _varying(records)
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        key = str(record.path) if each else _group_key(record)
+        groups[key].append(record)
+    rows = []
+    for group in groups.values():
+        flat = _choices(group[0])
+        row: dict[str, Any] = {key: flat.get(key) for key in varying}
+        if each:
+            row["seed"] = group[0].summary.get("seed")
+        rows.append({**row, "seeds": len(group), **_values(group, metric)})
+    return rows
+
+
+def _table(title: str, records: list[Record], metric: str | None, each: bool) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    metric = metric or str(records[0].summary["monitor"])
+    if metric not in records[0].summary["last"]["validation"]:
+        known = ", ".join(records[0].summary["last"]["validation"])
+        raise ConfigError(f"--metric {metric}: these runs have {known}")
+    yardstick = YARDSTICKS[metric]
+    rows = comparison(records, metric, each)
+    rows.sort(key=lambda row: yardstick.sign * row["validation"])
+    table = Table(title=escape(title), caption=f"{yardstick.label}; mean ± standard deviation")
+    choices = [k for k in rows[0] if k not in {"seeds", *(c for c, _ in COLUMNS)} and "±" not in k]
+    for name in [*choices, "seeds", *(name for name, _ in COLUMNS)]:
+        table.add_column(escape(name), overflow="fold")
+    for row in rows:
+        shown = [escape(_option(row[key])) for key in choices]
+        numbers = [_number(yardstick, row[name], row[f"{name} ±"]) for name, _ in COLUMNS]
+        table.add_row(*(shown or []), str(row["seeds"]), *numbers)
+    return table
+
+
+def _apart(records: list[Record]) -> dict[tuple[str, str], list[Record]]:
+    """Records by task and data set: those that may stand in one table."""
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        flat = flatten(record.config)
+        task, data = (_option(flat.get(f"{key}._target_")) for key in ("task", "data"))
+        groups[task, data].append(record)
+    return groups
+
+
+def _choices(record: Record) -> dict[str, Any]:
+    flat = flatten(record.config)
+    outside = (*OUTSIDE_IDENTITY, "seed", "schema", "identity")
+    return {
+        key.removesuffix("._target_"): json.dumps(value) if isinstance(value, list) else value
+        for key, value in flat.items()
+        if not key.startswith(outside)
+    }
+
+
+def _group_key(record: Record) -> str:
+    return json.dumps(_choices(record), sort_keys=True)
+
+
+def _varying(records: Sequence[Record]) -> list[str]:
+    """The keys in which the records differ; a choice's own parameters only where it has them."""
+    flats = [_choices(record) for record in records]
+    keys = list(dict.fromkeys(key for flat in flats for key in flat))
+    return [key for key in keys if len({flat[key] for flat in flats if key in flat}) > 1]
+
+
+def _values(group: list[Record], metric: str) -> dict[str, float | None]:
+    values: dict[str, float | None] = {}
+    for name, (first, second) in COLUMNS:
+        found = [record.summary[first][second][metric] for record in group]
+        known = [value for value in found if value is not None]
+        values[name] = statistics.fmean(known) if known else None
+        values[f"{name} ±"] = statistics.stdev(known) if len(known) > 1 else None
+    return values
+
+
+def _number(yardstick: Any, mean: float | None, deviation: float | None) -> str:
+    spread = "" if deviation is None else f" ± {yardstick.show(deviation)}"
+    return f"{yardstick.show(mean)}{spread}"
+
+
+def _option(value: Any) -> str:
+    """`kexp.losses.Huber` as `Huber`; anything else as text."""
+    text = str(value)
+    return text.rpartition(".")[2] if text.startswith("kexp.") else text

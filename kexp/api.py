@@ -1,0 +1,84 @@
+"""The Python face of kexp: the same as the commands, for notebooks and scripts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from kexp.config import Composer, build
+from kexp.config.build import add_module_path, data_folder, instantiate, resolved
+from kexp.config.compose import parse
+from kexp.config.places import user_dir
+from kexp.errors import DataMissing
+from kexp.experiment import Experiment
+from kexp.progress import Reporter
+from kexp.runner import run as run_experiment
+from kexp.sweeps import Sweep, sweep
+
+
+class Session:
+    """Composes experiments from overrides and runs them.
+
+    `config_dir` is the user's own config directory, `modules` are modules of theirs that configs
+    may name, `reporter` says what happens.
+    """
+
+    def __init__(
+        self,
+        config_dir: str | os.PathLike | None = None,
+        modules: Sequence[str] = (),
+        reporter: Reporter | None = None,
+    ):
+        self.config_dir = user_dir(config_dir)
+        self.modules = tuple(modules)
+        self.reporter = reporter or Reporter()
+        self.composer = Composer(self.config_dir)
+        if self.modules:
+            add_module_path(self.config_dir)
+
+    def experiment(self, overrides: Sequence[str]) -> Experiment:
+        """The checked experiment that some overrides describe. Raises `ConfigError`."""
+        config = self.composer.config(overrides)
+        return build(config, self.composer.label(overrides), self.modules)
+
+    def run(self, overrides: Sequence[str], force: bool = False) -> dict[str, Any]:
+        """One run, on the fallback data where the data set cannot be had; its summary."""
+        experiment = self.experiment(overrides)
+        return self.train(self.with_data(experiment, overrides), force)
+
+    def train(self, experiment: Experiment, force: bool = False) -> dict[str, Any]:
+        """Train an experiment; its summary."""
+        return run_experiment(experiment, self.reporter, force)
+
+    def with_data(self, experiment: Experiment, overrides: Sequence[str]) -> Experiment:
+        """The experiment, or the same on the fallback of its data set where that is missing."""
+        try:
+            experiment.data.fetch(experiment.data_folder)
+            return experiment
+        except DataMissing:
+            fallback = getattr(experiment.data, "fallback", None)
+            if fallback is None:
+                raise
+        name = type(experiment.data).__name__.lower()
+        self.reporter.say(
+            f"{name} can be neither found nor downloaded: going on with {fallback}, which is "
+            f"embedded (see `kexp data where {name}`; data.fallback=null turns this off)"
+        )
+        kept = [o for o in overrides if parse(o).key_or_group not in ("data", "data.fallback")]
+        return self.experiment([f"data={fallback}", *kept])
+
+    def sweep(
+        self, overrides: Sequence[str], limit: int | None = 1000, force: bool = False
+    ) -> Sweep:
+        """Every combination of the values given, one run after the other."""
+        return sweep(self, overrides, limit, force)
+
+    def data(self, action: str, name: str, overrides: Sequence[str]) -> None:
+        """Say where the data set `name` is (`where`), or fetch it first (`fetch`)."""
+        values = resolved(self.composer.config([f"data={name}", *overrides]))
+        data = instantiate("data", values["data"], self.modules)
+        folder = data_folder(values["paths"]["data"])
+        if action == "fetch":
+            data.fetch(folder)
+        self.reporter.say(data.where(folder))

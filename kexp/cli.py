@@ -1,0 +1,169 @@
+"""The commands. What a command needs is imported when it runs, so that help answers at once."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kexp import __version__
+from kexp.errors import Interrupted, KexpError
+
+EPILOG = """\b
+Examples:
+  kexp run                                      the MNIST convnet, all defaults
+  kexp run data.train_size=1000 dropout=none    how it overfits on 1,000 images
+  kexp run task=denoise loss=huber loss.delta=0.05
+  kexp sweep dropout=none,standard 'seed=range(5)'
+  kexp compare results
+  kexp list losses
+
+\b
+Exit codes: 0 all went well, 1 a run failed or diverged, 2 wrong usage or config,
+130 and 143 stopped by Ctrl-C or a termination signal (the same command goes on)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code. `--debug` shows tracebacks of faults."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        commands.main(arguments, prog_name="kexp", standalone_mode=False)
+        return 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return _complain("stopped from the keyboard", 130, arguments)
+    except Interrupted as error:
+        return _complain(f"{error}; the same command goes on from there", error.exit_code, arguments)
+    except KexpError as error:
+        return _complain(str(error), error.exit_code, arguments)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error} (--debug shows where)"
+        return _complain(text, 1, arguments)
+
+
+def _complain(text: str, code: int, arguments: Sequence[str]) -> int:
+    if "--debug" in arguments:
+        traceback.print_exc()
+    print(f"kexp: {text}", file=sys.stderr)
+    return code
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kexp")
+def commands() -> None:
+    """What did this choice (loss, regularizer, dropout, norm) do to overfitting?"""
+
+
+def _debug(command: Callable) -> Callable:
+    return click.option(
+        "--debug", is_flag=True, expose_value=False, help="Show the traceback of a fault."
+    )(command)
+
+
+def _configured(command: Callable) -> Callable:
+    """Options of every command that composes a config."""
+    command = click.option("--config-dir", metavar="DIR", help="A config directory of your own.")(
+        command
+    )
+    command = click.option(
+        "--module",
+        "modules",
+        multiple=True,
+        metavar="NAME",
+        help="A Python module of yours whose classes configs may name as _target_.",
+    )(command)
+    return _debug(command)
+
+
+@commands.command()
+@click.argument("overrides", nargs=-1)
+@click.option("--force", is_flag=True, help="Train again from the start.")
+@_configured
+def run(overrides: tuple[str, ...], force: bool, **where: Any) -> None:
+    """Train one run. OVERRIDES are key=value or group=option."""
+    _session(**where).run(overrides, force)
+
+
+@commands.command()
+@click.argument("overrides", nargs=-1)
+@click.option("--force", is_flag=True, help="Train finished runs again.")
+@click.option("--limit", default=1000, show_default=True, help="Refuse more runs than this.")
+@click.option("--yes", is_flag=True, help="Allow any number of runs.")
+@_configured
+def sweep(overrides: tuple[str, ...], force: bool, limit: int, yes: bool, **where: Any) -> None:
+    """Train a study: every combination of the values given.
+
+    OVERRIDES are those of kexp run, with several values where wanted: dropout=none,standard or
+    'seed=range(5)' or 'loss=glob(*)'. A run that fails does not stop the others.
+    """
+    if _session(**where).sweep(overrides, None if yes else limit, force).failures:
+        raise click.exceptions.Exit(1)
+
+
+@commands.command("list")
+@click.argument("what", required=False)
+@click.option("--config-dir", metavar="DIR", help="A config directory of your own.")
+@_debug
+def list_options(what: str | None, config_dir: str | None) -> None:
+    """What there is to choose from: tasks, losses, dropouts, …; all if WHAT is not given."""
+    from kexp.config.listing import listing
+
+    print(listing(what, config_dir))
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--png", type=click.Path(path_type=Path), help="Also write the curves as a picture.")
+@click.option("--metric", help="The yardstick to show; the run's own if not given.")
+@_debug
+def show(run: Path, png: Path | None, metric: str | None) -> None:
+    """One run: its choices, its curves in the terminal, its verdict. RUN is its folder."""
+    from kexp.analysis.show import show_run
+
+    show_run(run, png, metric)
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--metric", help="The yardstick to compare by; the runs' own if not given.")
+@click.option("--each", is_flag=True, help="A line per run, not per group of seeds.")
+@_debug
+def compare(paths: tuple[Path, ...], metric: str | None, each: bool) -> None:
+    """A table of the runs at or below PATHS: mean ± standard deviation over seeds."""
+    from kexp.analysis.compare import compare_runs
+
+    compare_runs(paths, metric, each)
+
+
+@commands.command()
+@click.argument("action", type=click.Choice(["where", "fetch"]))
+@click.argument("name")
+@click.argument("overrides", nargs=-1)
+@_configured
+def data(action: str, name: str, overrides: tuple[str, ...], **where: Any) -> None:
+    """Say where the data set NAME is, or fetch it."""
+    _session(**where).data(action, name, overrides)
+
+
+@commands.command()
+@_debug
+def doctor() -> None:
+    """What would work here: backends, devices, data, versions."""
+    from kexp.doctor import report
+
+    print(report())
+
+
+def _session(config_dir: str | None, modules: tuple[str, ...]) -> Any:
+    from kexp.api import Session
+    from kexp.progress import for_terminal
+
+    return Session(config_dir, modules, for_terminal())

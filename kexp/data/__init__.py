@@ -1,0 +1,20 @@
+"""Data sets: real ones, verified; embedded ones that are always there; and the user's folders."""
+
+from kexp.data.archive import Archive
+from kexp.data.base import Collection, DataSet, Examples, Splits
+from kexp.data.digits import Digits
+from kexp.data.folder import Folder
+from kexp.data.mnist import Mnist
+from kexp.data.photos import Photos
+
+__all__ = [
+    "Archive",
+    "Collection",
+    "DataSet",
+    "Digits",
+    "Examples",
+    "Folder",
+    "Mnist",
+    "Photos",
+    "Splits",
+]

@@ -1,0 +1,170 @@
+"""What every data set has in common: how it is loaded, split, shrunk and corrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from kexp.choice import Count, ProperShare, Share, choice
+from kexp.errors import DataError
+from kexp.streams import Streams
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples of one split.
+
+    `images` is an array (n, h, w, c) or a list of arrays (h, w, c), uint8 (or uint16 scaled
+    down, see `kexp.data.images`). `labels` are class numbers, shape (n,), where there are any.
+    `targets` are what the model is trained on where that is not the truth: labels with noise,
+    or images with outliers.
+    """
+
+    images: Any
+    labels: np.ndarray | None = None
+    names: list[str] = field(default_factory=list)
+    targets: Any = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, index: np.ndarray) -> Examples:
+        """The examples at `index`, in that order."""
+        return Examples(
+            images=_take(self.images, index),
+            labels=None if self.labels is None else self.labels[index],
+            names=[self.names[i] for i in index] if self.names else [],
+            targets=None if self.targets is None else _take(self.targets, index),
+        )
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A data set as loaded, with those splits that it brings along itself."""
+
+    train: Examples
+    validation: Examples | None = None
+    test: Examples | None = None
+    classes: list[str] = field(default_factory=list)
+
+    def checksum(self) -> str:
+        """SHA-256 over the pixels and labels of every split."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.validation, self.test):
+            for image in part.images if part else ():
+                digest.update(np.ascontiguousarray(image))
+            if part and part.labels is not None:
+                digest.update(np.ascontiguousarray(part.labels))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Disjoint splits, and the probe: a random subset of train as large as validation."""
+
+    train: Examples
+    probe: Examples
+    validation: Examples
+    test: Examples
+
+
+@choice
+class DataSet:
+    """A data set as a config choice.
+
+    `train_size` is the number of training examples (null: all that are left), taken so that a
+    larger one holds the smaller. `validation_size` and `test_size` are a number of examples or
+    a share of all; they are left alone where the data set brings its own split.
+    """
+
+    labelled: ClassVar[bool] = False
+    """Whether there are class labels to learn."""
+
+    train_size: Count | None = None
+    validation_size: Count | ProperShare = 0.1
+    test_size: Count | ProperShare = 0.2
+    label_noise: Share = 0.0
+    outliers: Share = 0.0
+
+    def fetch(self, folder: Path) -> None:
+        """Make sure that the data are there, downloading if need be; `DataMissing` if not."""
+        self.where(folder)
+
+    def where(self, folder: Path) -> str:
+        """Where the data are, in words, without fetching anything; `DataMissing` if nowhere."""
+        return f"{type(self).__name__.lower()} is embedded in kexp's dependencies"
+
+    def load(self, folder: Path) -> Collection:
+        """The data, checked. `folder` is the data directory."""
+        raise TypeError(f"{type(self).__name__} must define load(folder)")
+
+    def split(self, collection: Collection, streams: Streams) -> Splits:
+        """Train, validation and test splits, and the probe, from the stream `split`."""
+        rest = collection.train
+        order = streams.rng("split").permutation(len(rest))
+        total, key = len(order), f"data.train_size={self.train_size}"
+        test, validation = collection.test, collection.validation
+        if test is None:
+            count = _count("data.test_size", self.test_size, total)
+            test, order = rest.take(order[:count]), order[count:]
+        if validation is None:
+            count = _count("data.validation_size", self.validation_size, total)
+            validation, order = rest.take(order[:count]), order[count:]
+        if len(validation) == 0:
+            raise DataError("the validation split is empty: overfitting is undefined without one")
+        if self.train_size is not None and self.train_size > len(order):
+            raise DataError(f"{key} is more than the {len(order)} examples left for training")
+        if len(order) == 0:
+            raise DataError(
+                f"no examples are left for training: all {total} went to validation and test"
+            )
+        train = rest.take(order[: self.train_size])
+        train = corrupt(train, self, len(collection.classes), streams)
+        chosen = streams.rng("probe").permutation(len(train))[: len(validation)]
+        return Splits(train, train.take(np.sort(chosen)), validation, test)
+
+
+def corrupt(train: Examples, data: DataSet, classes: int, streams: Streams) -> Examples:
+    """`train` with label noise or outliers in its targets, as `data` asks for."""
+    if data.label_noise and train.labels is not None:
+        noisy = flip_labels(train.labels, data.label_noise, classes, streams.rng("label noise"))
+        return dataclasses.replace(train, targets=noisy)
+    if data.outliers:
+        rng = streams.rng("outliers")
+        images = [replace_pixels(image, data.outliers, rng) for image in train.images]
+        targets = np.stack(images) if isinstance(train.images, np.ndarray) else images
+        return dataclasses.replace(train, targets=targets)
+    return train
+
+
+def flip_labels(
+    labels: np.ndarray, share: float, classes: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Symmetric label noise: exactly round(share · n) labels become another, uniform class."""
+    chosen = rng.permutation(len(labels))[: round(share * len(labels))]
+    noisy = labels.copy()
+    noisy[chosen] = (labels[chosen] + rng.integers(1, classes, size=len(chosen))) % classes
+    return noisy
+
+
+def replace_pixels(image: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """`image` with each value replaced, with probability `share`, by a uniform one (0–255)."""
+    uniform = rng.integers(0, 256, size=image.shape).astype(image.dtype)
+    return np.where(rng.random(image.shape) < share, uniform, image)
+
+
+def _count(key: str, size: float, total: int) -> int:
+    """A number of examples from a number or a share of `total`."""
+    count = size if isinstance(size, int) else round(size * total)
+    if count >= total:
+        raise DataError(f"{key}={size} leaves nothing for training: there are {total} examples")
+    return count
+
+
+def _take(values: Any, index: np.ndarray) -> Any:
+    return values[index] if isinstance(values, np.ndarray) else [values[i] for i in index]

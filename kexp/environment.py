@@ -1,0 +1,82 @@
+"""What a run ran on: versions, device, threads, revision of the code."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from kexp import __version__
+
+PACKAGES = (
+    "keras",
+    "tensorflow",
+    "jax",
+    "torch",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "scikit-learn",
+    "hydra-core",
+    "pydantic",
+)
+
+
+def describe(device: str, threads: int | None, data: dict[str, Any]) -> dict[str, Any]:
+    """The environment of a run, as it goes into environment.json."""
+    return {
+        "kexp": __version__,
+        "python": platform.python_version(),
+        "packages": versions(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "cpus_usable": usable_cpus(),
+        "device": device,
+        "threads": threads or "default",
+        "git_revision": git_revision(Path.cwd()),
+        "data": data,
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of those packages that are installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def usable_cpus() -> int:
+    """The number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def git_revision(folder: Path) -> str | None:
+    """The commit checked out at `folder`, with `+changes` if the tree differs; None if no git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
+
+    try:
+        revision = git("rev-parse", "HEAD")
+        return revision + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def peak_memory_mib() -> float | None:
+    """The largest resident size that this process has had, in MiB, where the system tells."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if platform.system() == "Darwin" else 2**10), 1)

@@ -1,0 +1,80 @@
+"""Dropout layers whose rate is a weight and whose random stream is set from outside.
+
+Keras's own layers take the rate as a Python number, so that every rate is another program, and
+make no random stream at rate 0, which shifts the initial weights of the layers after it. Here
+the rate is a non-trainable weight and the stream is always there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+class _Stochastic(keras.layers.Layer):
+    """A layer that multiplies its input by random factors of mean 1 while training."""
+
+    def __init__(self, rate: float, **kwargs: Any):
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate must be in [0, 1), got rate={rate}")
+        self._initial_rate = float(rate)
+        self.seed_generator = keras.random.SeedGenerator(seed=0)
+        self.rate = self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(rate),
+            trainable=False,
+            dtype="float32",
+            name="rate",
+        )
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """The input, times random factors if `training`."""
+        if not training:
+            return inputs
+        return inputs * keras.ops.cast(self._factors(keras.ops.shape(inputs)), inputs.dtype)
+
+    def _factors(self, shape: tuple) -> Any:
+        raise TypeError(f"{type(self).__name__} must define _factors(shape)")
+
+    def _kept(self, shape: tuple) -> Any:
+        """1/(1 − rate) with probability 1 − rate, else 0."""
+        draws = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
+        return keras.ops.cast(draws >= self.rate, "float32") / (1.0 - self.rate)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """The input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The rate that the layer was made with, beside Keras's own settings."""
+        return {**super().get_config(), "rate": self._initial_rate}
+
+
+@keras.saving.register_keras_serializable(package="kexp")
+class Dropout(_Stochastic):
+    """Sets each element to 0 with probability `rate`, and scales the others by 1/(1 − rate)."""
+
+    def _factors(self, shape: tuple) -> Any:
+        return self._kept(shape)
+
+
+@keras.saving.register_keras_serializable(package="kexp")
+class SpatialDropout(_Stochastic):
+    """`Dropout` of whole channels: input (n, …, channels), one draw per sample and channel."""
+
+    def _factors(self, shape: tuple) -> Any:
+        return self._kept((shape[0], *(1,) * (len(shape) - 2), shape[-1]))
+
+
+@keras.saving.register_keras_serializable(package="kexp")
+class GaussianDropout(_Stochastic):
+    """Multiplies each element by a draw from N(1, rate/(1 − rate))."""
+
+    def _factors(self, shape: tuple) -> Any:
+        deviation = keras.ops.sqrt(self.rate / (1.0 - self.rate))
+        draws = keras.random.normal(shape, dtype="float32", seed=self.seed_generator)
+        return 1.0 + deviation * draws

@@ -1,0 +1,45 @@
+"""What every network has in common, and initial weights that depend on names alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kexp.dropouts import DropoutChoice
+from kexp.norms import NormChoice
+from kexp.streams import Streams
+
+
+class Model:
+    """A network as a config choice: parameters now, a `keras.Model` when built."""
+
+    def check(self, norm: NormChoice) -> None:
+        """Raise `ValueError` where `norm` cannot be placed in this network."""
+
+    def smallest_side(self) -> int:
+        """The smallest image side in pixels that the network takes."""
+        return 1
+
+    def build(
+        self,
+        input_shape: tuple[int | None, int | None, int],
+        outputs: int,
+        dropout: DropoutChoice,
+        norm: NormChoice,
+    ) -> Any:
+        """A `keras.Model` for inputs (n, height, width, channels), with `outputs` outputs."""
+        raise TypeError(f"{type(self).__name__} must define build(…)")
+
+
+def seed_weights(model: Any, streams: Streams) -> None:
+    """Draw all initial weights of a `keras.Model` again, each from a stream named by its path.
+
+    A kernel then depends on the seed, its layer's name and its shape, not on which other layers
+    the network has, so that variants of a network start from the same point.
+    """
+    for layer in model._flatten_layers(include_self=False):
+        for variable in layer.variables:
+            initializer = getattr(layer, f"{variable.name}_initializer", None)
+            if hasattr(initializer, "seed"):
+                seed = streams.integer(f"weights/{variable.path}")
+                again = type(initializer).from_config({**initializer.get_config(), "seed": seed})
+                variable.assign(again(variable.shape, dtype=variable.dtype))

@@ -1,0 +1,46 @@
+"""Names of run folders, and the identity hash that says which runs are the same run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from typing import Any
+
+from kexp.errors import ConfigError
+
+SCHEMA = 1
+"""Version of the record's files. A newer one is refused, an older one is read."""
+
+OUTSIDE_IDENTITY = ("name", "study", "paths")
+LONGEST_LABEL = 80
+
+
+def identity(config: dict[str, Any]) -> str:
+    """Hash (16 hex digits) of everything in the config that changes the numbers of a run.
+
+    Names and paths are left out; so two runs with the same identity are the same run.
+    """
+    relevant = {k: v for k, v in config.items() if k not in OUTSIDE_IDENTITY}
+    text = json.dumps({"schema": SCHEMA, **relevant}, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def run_name(label: str, identity_hash: str) -> str:
+    """A folder name: a readable, shortened label and the start of the identity hash."""
+    plain = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^A-Za-z0-9.=_,+-]+", "-", plain).strip("-.")
+    if len(slug) > LONGEST_LABEL:
+        slug = slug[:LONGEST_LABEL].rstrip("-.,=")
+    return f"{slug}-{identity_hash[:8]}" if slug else identity_hash[:8]
+
+
+def check_name(key: str, name: str) -> str:
+    """`name` if it can be the name of one folder inside another; else a `ConfigError`."""
+    if not re.fullmatch(r"[^\W.][\w.=,+ -]*", name) or len(name.encode()) > 200:
+        raise ConfigError(
+            f"{key} must be the name of one folder (letters, digits, . _ - = , + and space, "
+            f"at most 200 bytes, not starting with a dot), got {name!r}"
+        )
+    return name

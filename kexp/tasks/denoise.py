@@ -1,0 +1,135 @@
+"""Image denoising: regression from a noisy image to the clean one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from kexp import yardsticks
+from kexp.choice import Count, choice
+from kexp.data import Collection, DataSet, Examples, Splits
+from kexp.errors import DataError
+from kexp.noise import Gaussian, Noise
+from kexp.streams import Streams
+from kexp.tasks.base import Batch, EpochData, Task
+
+SSIM_WINDOW = 11
+
+
+@choice
+class Denoise(Task):
+    """Image denoising: trained on patches with fresh noise, measured on whole images.
+
+    Each epoch cuts `patches_per_epoch` patches of `patch` × `patch` pixels at random places of
+    the training images (an image's chance goes with its number of places), turned and mirrored
+    at random if `augment`, and adds new noise. Probe, validation and test images are measured
+    whole, with one fixed draw of noise each.
+    """
+
+    target: ClassVar[str] = "regression"
+    yardsticks: ClassVar[tuple[str, ...]] = ("psnr", "mse", "mae", "ssim")
+
+    noise: Noise = Field(default_factory=Gaussian)
+    patch: Annotated[int, Field(ge=SSIM_WINDOW)] = 40
+    patches_per_epoch: Count = 3200
+    augment: bool = True
+
+    def check(self, data: DataSet, loss: Any) -> None:
+        """Refuse a loss for classification, and label noise."""
+        super().check(data, loss)
+        if data.label_noise:
+            raise ValueError("data.label_noise flips class labels; for denoising use data.outliers")
+
+    def shapes(self, collection: Collection) -> tuple[tuple, int]:
+        """(None, None, channels): an image may have any size. As many outputs as channels."""
+        channels = {image.shape[-1] for image in collection.train.images}
+        if len(channels) > 1:
+            raise DataError(f"images must be all grey or all colour, got {channels} channels")
+        (count,) = channels
+        return (None, None, count), count
+
+    def check_splits(self, splits: Splits, smallest_side: int) -> None:
+        """Refuse training images smaller than a patch, and others smaller than SSIM's window."""
+        for part, least in (
+            (splits.train, self.patch),
+            (splits.validation, SSIM_WINDOW),
+            (splits.test, SSIM_WINDOW),
+        ):
+            for i, image in enumerate(part.images):
+                if min(image.shape[:2]) < least:
+                    name = part.names[i] if part.names else f"number {i}"
+                    raise DataError(
+                        f"image {name} of {image.shape[0]}×{image.shape[1]} pixels is smaller "
+                        f"than {least}×{least} (task.patch={self.patch})"
+                    )
+
+    def epoch(self, train: Examples, streams: Streams, epoch: int) -> EpochData:
+        """Fresh patches with fresh noise, from the streams `patches` and `noise`."""
+        targets = train.images if train.targets is None else train.targets
+        rng = streams.rng("patches", epoch)
+        shape = (self.patches_per_epoch, self.patch, self.patch, train.images[0].shape[-1])
+        clean, y = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+        for row, (image, top, left) in enumerate(self._places(train, rng)):
+            window = np.s_[top : top + self.patch, left : left + self.patch]
+            clean[row], y[row] = train.images[image][window], targets[image][window]
+        if self.augment:
+            turns = rng.integers(8, size=len(clean))
+            clean, y = _turned(clean, turns), _turned(y, turns)
+        x = self.noise(_unit(clean), streams.rng("noise/train", epoch))
+        return EpochData(x, _unit(y), np.arange(len(x), dtype=np.int32))
+
+    def batches(self, examples: Examples, streams: Streams, split: str) -> list[Batch]:
+        """One batch per image, each with a fixed draw of noise of its own."""
+        batches = []
+        for i, image in enumerate(examples.images):
+            clean = _unit(image[None])
+            noisy = self.noise(clean, streams.rng(f"noise/{split}", i))
+            if examples.targets is None:
+                batches.append(Batch(noisy, clean))
+            else:
+                batches.append(Batch(noisy, _unit(examples.targets[i][None]), truth=clean))
+        return batches
+
+    def measure(self, predictions: list[np.ndarray], batches: list[Batch]) -> dict[str, float]:
+        """Mean PSNR (dB), MSE, MAE and SSIM over the images, for a data range of 1."""
+        return {
+            name: float(
+                np.mean(
+                    [
+                        yardsticks.REGRESSION[name](p, b.y).mean()
+                        for p, b in zip(predictions, batches, strict=True)
+                    ]
+                )
+            )
+            for name in self.yardsticks
+        }
+
+    def fitted(self, prediction: np.ndarray, y: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """Whether the prediction is nearer to the outlier than to the true value."""
+        outlier = y != truth
+        return np.abs(prediction - y)[outlier] < np.abs(prediction - truth)[outlier]
+
+    def _places(self, train: Examples, rng: np.random.Generator) -> np.ndarray:
+        """(image, top, left) of each patch, uniform over all places; shape (patches, 3)."""
+        free = np.array([np.subtract(image.shape[:2], self.patch) + 1 for image in train.images])
+        count = free.prod(axis=1)
+        image = rng.choice(len(free), size=self.patches_per_epoch, p=count / count.sum())
+        corner = (rng.random((self.patches_per_epoch, 2)) * free[image]).astype(np.int64)
+        return np.column_stack([image, corner])
+
+
+def _unit(image: np.ndarray) -> np.ndarray:
+    """uint8 pixels as float32 in [0, 1]."""
+    return image.astype(np.float32) / np.float32(255)
+
+
+def _turned(patches: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """Square patches (n, s, s, c), each under one of the 8 symmetries of the square."""
+    result = patches.copy()
+    for turn in range(1, 8):
+        chosen = patches[turns == turn]
+        turned = np.rot90(chosen, turn % 4, axes=(1, 2))
+        result[turns == turn] = turned[:, :, ::-1] if turn >= 4 else turned
+    return result

@@ -1,0 +1,1 @@
+"""argmin: engines that take steps, and the loop that measures, records and stops."""

@@ -1,0 +1,183 @@
+"""The training loop: steps, measurement, record and checkpoint of every epoch, and when to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kexp import measures
+from kexp.data import Splits
+from kexp.errors import Diverged
+from kexp.progress import Reporter
+from kexp.schedules import Schedule
+from kexp.store import RunFolder
+from kexp.streams import Streams
+from kexp.tasks import Task
+from kexp.training import checkpoint
+from kexp.training.engine import Engine
+from kexp.training.measuring import Meter
+from kexp.training.settings import Training
+
+PORTION_SECONDS = 0.5
+"""Steps go to the engine in portions of about this long, between which signals are heeded."""
+
+
+class Loop:
+    """Trains one model epoch by epoch, from where the checkpoint left off."""
+
+    def __init__(
+        self,
+        task: Task,
+        splits: Splits,
+        engine: Engine,
+        training: Training,
+        schedule: Schedule,
+        streams: Streams,
+        folder: RunFolder,
+        reporter: Reporter,
+    ):
+        self.task, self.splits, self.engine = task, splits, engine
+        self.training, self.schedule, self.streams = training, schedule, streams
+        self.folder, self.reporter = folder, reporter
+        self.meter = Meter(task, splits, streams)
+        self.monitor = training.monitor or task.yardsticks[0]
+        self.base_rate = float(engine.optimizer.learning_rate)
+        self.seconds = {"training": 0.0, "measuring": 0.0}
+        self.examples = 0
+        self._portion = 1
+        self.history: list[dict[str, Any]] = []
+        self.best: list[np.ndarray] = checkpoint.values(self._model)
+
+    def run(self, check: Callable[[], None]) -> None:
+        """Train until the last epoch or until patience is at its end."""
+        self.restore()
+        while len(self.history) < self.training.epochs and not self.out_of_patience():
+            epoch = len(self.history) + 1
+            trained = self.train_epoch(epoch, check)
+            self.keep(epoch, trained)
+
+    def restore(self) -> None:
+        """Take up the last checkpoint, if there is one, and drop history that is beyond it."""
+        saved = self.folder.load_checkpoint()
+        if saved is None:
+            self.folder.rewind(0)
+            return
+        epoch, groups = checkpoint.unpack(saved)
+        self.history = self.folder.rewind(epoch)
+        checkpoint.assign(self._model, groups["model"])
+        checkpoint.assign(self.engine.optimizer.variables, groups["optimizer"])
+        self.best = groups["best"]
+        self.reporter.say(f"going on after epoch {epoch}")
+
+    def train_epoch(self, epoch: int, check: Callable[[], None]) -> dict[str, float]:
+        """Take all steps of an epoch; the mean objective over them and the last learning rate."""
+        self._set_streams(epoch)
+        data = self.task.epoch(self.splits.train, self.streams, epoch)
+        size = min(self.training.batch_size, len(data.order))
+        if size < self.training.batch_size and epoch == 1:
+            self.reporter.say(
+                f"training.batch_size={self.training.batch_size} is more than the {size} examples "
+                "of an epoch: every epoch is one step over all of them"
+            )
+        steps = -(-len(data.order) // size)
+        rates = self.rates(epoch, steps)
+        self.engine.load(data.x, data.y)
+        started, total, done = time.perf_counter(), 0.0, 0
+        while done < steps:
+            count = self._next_portion(done, len(data.order) // size)
+            order = data.order[done * size : (done + count) * size].reshape(count, -1)
+            total += self._take(order, rates[done : done + count], epoch, done)
+            done += count
+            self.reporter.steps(epoch, done, steps)
+            check()
+        self.seconds["training"] += time.perf_counter() - started
+        self.examples += len(data.order)
+        return {"objective": total / steps, "learning_rate": float(rates[-1])}
+
+    def keep(self, epoch: int, trained: dict[str, float]) -> None:
+        """Measure an epoch, write its record, then the checkpoint that holds it."""
+        started = time.perf_counter()
+        record = {
+            "epoch": epoch,
+            "learning_rate": trained["learning_rate"],
+            "training": {"objective": trained["objective"]},
+            **self.meter.epoch(self.engine),
+        }
+        if not np.isfinite(record["validation"]["objective"]):
+            raise Diverged(f"the objective on validation is not finite after epoch {epoch}")
+        self.history.append(record)
+        if self.best_epoch() == epoch:
+            self.best = checkpoint.values(self._model)
+        self.folder.append(record)
+        self.folder.save_checkpoint(
+            checkpoint.pack(
+                epoch,
+                {
+                    "model": checkpoint.values(self._model),
+                    "optimizer": checkpoint.values(self.engine.optimizer.variables),
+                    "best": self.best,
+                },
+            )
+        )
+        self.folder.beat()
+        self.seconds["measuring"] += time.perf_counter() - started
+        self.reporter.epoch(record, self.training.epochs)
+
+    def test(self) -> dict[str, dict[str, float]]:
+        """The test split with the last and with the best weights; leaves the best in the model."""
+        last = self.meter.test(self.engine)
+        if self.best_epoch() == len(self.history):
+            return {"last": last, "best": last}
+        checkpoint.assign(self._model, self.best)
+        return {"last": last, "best": self.meter.test(self.engine)}
+
+    def curve(self, name: str, split: str = "validation") -> list[float]:
+        """One value per epoch of a yardstick on a split."""
+        return [record[split][name] for record in self.history]
+
+    def best_epoch(self) -> int:
+        """The epoch with the best validation value of the monitored yardstick."""
+        better = measures.YARDSTICKS[self.monitor].higher_is_better
+        return measures.best_epoch(self.curve(self.monitor), better)
+
+    def out_of_patience(self) -> bool:
+        """Whether `patience` epochs have passed since the best one."""
+        patience = self.training.patience
+        return bool(patience and self.history and len(self.history) - self.best_epoch() >= patience)
+
+    def rates(self, epoch: int, steps: int) -> np.ndarray:
+        """The learning rate of each step of an epoch, shape (steps,)."""
+        at = (epoch - 1) * steps + np.arange(steps)
+        return self.base_rate * self.schedule.factor(at / (self.training.epochs * steps))
+
+    @property
+    def _model(self) -> list[Any]:
+        return self.engine.objective.model.variables
+
+    def _set_streams(self, epoch: int) -> None:
+        """Point every random layer to its own stream of this epoch."""
+        for layer in self.engine.objective.model._flatten_layers(include_self=False):
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                seed = self.streams.integer(f"layer/{layer.name}", epoch)
+                generator.state.assign([seed, 0])
+
+    def _take(self, order: np.ndarray, rates: np.ndarray, epoch: int, done: int) -> float:
+        started = time.perf_counter()
+        objectives = self.engine.steps(order, rates)
+        bad = np.flatnonzero(~np.isfinite(objectives))
+        if bad.size:
+            raise Diverged(
+                f"the objective became {objectives[bad[0]]} in epoch {epoch}, step "
+                f"{done + int(bad[0]) + 1}; a smaller optimizer.learning_rate may help"
+            )
+        per_step = (time.perf_counter() - started) / len(order)
+        self._portion = max(1, min(2 * self._portion, int(PORTION_SECONDS / per_step)))
+        return float(objectives.sum())
+
+    def _next_portion(self, done: int, full_steps: int) -> int:
+        """How many steps to take at once: full batches together, a smaller last one alone."""
+        return min(self._portion, full_steps - done) if done < full_steps else 1

@@ -1,0 +1,64 @@
+"""Measuring a split in inference mode: the same code for probe, validation and test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kexp import measures
+from kexp.data import Splits
+from kexp.streams import Streams
+from kexp.tasks import Batch, Task
+from kexp.training.engine import Engine
+
+
+class Meter:
+    """Measures the splits of a run, always on the same inputs."""
+
+    def __init__(self, task: Task, splits: Splits, streams: Streams):
+        self.task = task
+        self.batches = {
+            "probe": task.batches(splits.probe, streams, "probe"),
+            "validation": task.batches(splits.validation, streams, "validation"),
+        }
+        self._test = lambda: task.batches(splits.test, streams, "test")
+
+    def epoch(self, engine: Engine) -> dict[str, Any]:
+        """Fit, objective and yardsticks of probe and validation, their gaps, penalty and norms."""
+        penalty = float(engine.objective.penalty())
+        probe, predictions = self._split(engine, self.batches["probe"], penalty)
+        validation, _ = self._split(engine, self.batches["validation"], penalty)
+        gaps = {
+            name: measures.gap(name, validation[name], probe[name])
+            for name in ("fit", *self.task.yardsticks)
+        }
+        return {
+            "penalty": penalty,
+            "probe": probe,
+            "validation": validation,
+            "gap": gaps,
+            "norms": engine.objective.norms(),
+            "memorisation": self.task.memorisation(predictions, self.batches["probe"]),
+        }
+
+    def test(self, engine: Engine) -> dict[str, float]:
+        """Fit, objective and yardsticks of the test split with the present weights."""
+        return self._split(engine, self._test(), float(engine.objective.penalty()))[0]
+
+    def _split(
+        self, engine: Engine, batches: list[Batch], penalty: float
+    ) -> tuple[dict[str, float], list[np.ndarray]]:
+        predictions = [engine.predict(b.x) for b in batches]
+        losses = [
+            keras.ops.convert_to_numpy(
+                engine.objective.loss(
+                    keras.ops.convert_to_tensor(b.y), keras.ops.convert_to_tensor(p)
+                )
+            )
+            for p, b in zip(predictions, batches, strict=True)
+        ]
+        fit = float(np.mean(np.concatenate(losses), dtype=np.float64))
+        measured = self.task.measure(predictions, batches)
+        return {"fit": fit, "objective": fit + penalty, **measured}, predictions

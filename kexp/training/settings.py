@@ -1,0 +1,19 @@
+"""How long and in what portions a run trains."""
+
+from __future__ import annotations
+
+from kexp.choice import Count, choice
+
+
+@choice
+class Training:
+    """Length of the training, batch size and early stopping.
+
+    With `patience`, training stops once `monitor` has not been better on validation for that
+    many epochs. `monitor` is a yardstick of the task, or `fit`; null means the task's first.
+    """
+
+    epochs: Count = 15
+    batch_size: Count = 128
+    patience: Count | None = None
+    monitor: str | None = None
