@@ -1,10 +1,10 @@
 """kexp: what did this choice do to overfitting, and how sure are we?
 
-    import kexp
+import kexp
 
-    summary = kexp.run("data.train_size=1000", "dropout=none")
-    kexp.sweep("dropout=none,standard", "seed=range(5)")
-    runs = kexp.load("results")
+summary = kexp.run("data.train_size=1000", "dropout=none")
+kexp.sweep("dropout=none,standard", "seed=range(5)")
+runs = kexp.load("results")
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from kexp.config import Composer, build
-from kexp.config.build import add_module_path, data_folder, instantiate, resolved
-from kexp.config.compose import parse
+from kexp.config.allowed import add_module_path
+from kexp.config.build import build, data_folder, instantiate, resolved
+from kexp.config.compose import Composer
+from kexp.config.overrides import parse
 from kexp.config.places import user_dir
 from kexp.errors import DataMissing
 from kexp.experiment import Experiment

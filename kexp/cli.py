@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -30,18 +31,24 @@ Exit codes: 0 all went well, 1 a run failed or diverged, 2 wrong usage or config
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code. `--debug` shows tracebacks of faults."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if adapt := getattr(sys.stdout, "reconfigure", None):
+        adapt(errors="replace")  # λ where a terminal or a pipe takes ASCII only
     try:
-        commands.main(arguments, prog_name="kexp", standalone_mode=False)
-        return 0
-    except click.exceptions.Exit as error:
-        return error.exit_code
+        code = commands.main(arguments, prog_name="kexp", standalone_mode=False) or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader has gone, as in `kexp list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _complain("stopped from the keyboard", 130, arguments)
     except Interrupted as error:
-        return _complain(f"{error}; the same command goes on from there", error.exit_code, arguments)
+        return _complain(
+            f"{error}; the same command goes on from there", error.exit_code, arguments
+        )
     except KexpError as error:
         return _complain(str(error), error.exit_code, arguments)
     except Exception as error:

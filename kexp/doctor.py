@@ -16,7 +16,13 @@ from kexp.config.places import conf_dir
 from kexp.data import DataSet, Digits, Mnist, Photos
 from kexp.errors import KexpError
 
-ASK = "import json; from kexp.backends import {0} as B; b = B(); b.start(); print(json.dumps(b.gpus()))"
+ASK = """
+import json
+from kexp.backends import {0}
+backend = {0}()
+backend.start()
+print(json.dumps(backend.gpus()))
+"""
 
 
 def report() -> str:

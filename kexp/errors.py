@@ -1,5 +1,7 @@
 """Errors that are meant to be read by a person: no traceback is shown for them."""
 
+import signal
+
 
 class KexpError(Exception):
     """A failure with a message for the user and the process's exit code."""
@@ -30,8 +32,8 @@ class Diverged(KexpError):
 
 
 class Interrupted(KexpError):
-    """A signal asked the run to stop; `exit_code` is 128 + the signal's number."""
+    """A signal asked the run to stop: exit code 130 after SIGINT, 143 after any other."""
 
     def __init__(self, signum: int):
-        super().__init__(f"stopped by signal {signum}")
-        self.exit_code = 128 + signum
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.exit_code = 130 if signum == signal.SIGINT else 143

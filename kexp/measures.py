@@ -14,6 +14,10 @@ import numpy as np
 TOLERANCE = 0.01
 """A validation value within 1 % of the lowest one counts as "still there"."""
 
+DEVIATIONS = 4
+"""So does one within 4 standard deviations of the curve's own noise: the lowest of many noisy
+values is low by chance, and with 3 one flat curve of 30 epochs in 25 would have an onset."""
+
 PERSISTENCE = 3
 """A rise counts once the curve has stayed above tolerance for this many last epochs."""
 
@@ -87,17 +91,16 @@ def onset(
 ) -> int | None:
     """The epoch of the best validation value after which the curve never comes back to it.
 
-    "Come back" means within the larger of `tolerance` (relative) and three standard deviations
-    of the curve's own noise. The curve must end with at least `PERSISTENCE` epochs outside;
-    otherwise there is no onset and the answer is None.
+    "Come back" means within the larger of `tolerance` (relative) and `DEVIATIONS` standard
+    deviations of the curve's own noise. The curve must end with at least `PERSISTENCE` epochs
+    outside; otherwise there is no onset and the answer is None.
     """
-    values = np.asarray(curve, dtype=float) * (-1 if higher_is_better else 1)
-    if len(values) <= PERSISTENCE:
+    if len(curve) <= PERSISTENCE:
         return None
-    best = int(np.argmin(values))
-    allowed = values[best] + max(tolerance * abs(values[best]), 3 * noise(values))
-    stayed_out = len(values) - best > PERSISTENCE and bool(np.all(values[-PERSISTENCE:] > allowed))
-    return best + 1 if stayed_out else None
+    outside = _outside(curve, higher_is_better, tolerance)
+    best = best_epoch(curve, higher_is_better)
+    stayed_out = len(curve) - best >= PERSISTENCE and bool(outside[-PERSISTENCE:].all())
+    return best if stayed_out else None
 
 
 def cost(curve: Sequence[float], higher_is_better: bool = False) -> float:
@@ -116,9 +119,21 @@ def verdict(yardstick: str, validation: Sequence[float], final_gap: float) -> st
         text = f"validation {y.label} was best at epoch {at} and {moved} {y.show(worse)} after"
     elif best == len(validation):
         text = f"validation {y.label} was still getting better at the last epoch, {best}"
+    elif _outside(validation, y.higher_is_better, TOLERANCE)[-1]:
+        text = (
+            f"validation {y.label} was best at epoch {best} and {moved} {y.show(worse)} after, "
+            "for too few epochs to call it an onset of overfitting"
+        )
     else:
         text = (
-            f"validation {y.label} was best at epoch {best} and stayed within its noise after: "
+            f"validation {y.label} was best at epoch {best} and ended within its noise of that: "
             "no onset of overfitting"
         )
     return f"{text}; the gap is {y.show(final_gap)}"
+
+
+def _outside(curve: Sequence[float], higher_is_better: bool, tolerance: float) -> np.ndarray:
+    """Which epochs are worse than the best by more than tolerance and noise, shape (epochs,)."""
+    values = np.asarray(curve, dtype=float) * (-1 if higher_is_better else 1)
+    lowest = np.min(values)
+    return values > lowest + max(tolerance * abs(lowest), DEVIATIONS * noise(values))

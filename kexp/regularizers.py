@@ -38,7 +38,7 @@ class L1(Regularizer):
 
     def __call__(self, kernel: Any) -> Any:
         """λ Σ|θ|."""
-        return self.strength * keras.ops.sum(keras.ops.abs(kernel))
+        return self.strength * _lasso(kernel)
 
 
 @choice
@@ -65,6 +65,10 @@ class ElasticNet(Regularizer):
 
     def __call__(self, kernel: Any) -> Any:
         """λ (m Σ|θ| + (1 − m) Σθ²)."""
-        lasso = keras.ops.sum(keras.ops.abs(kernel))
         ridge = keras.ops.sum(keras.ops.square(kernel))
-        return self.strength * (self.mixing * lasso + (1.0 - self.mixing) * ridge)
+        return self.strength * (self.mixing * _lasso(kernel) + (1.0 - self.mixing) * ridge)
+
+
+def _lasso(kernel: Any) -> Any:
+    """Σ|θ|, with slope 0 at θ = 0 on every backend (JAX's own |θ| has slope 1 there)."""
+    return keras.ops.sum(kernel * keras.ops.stop_gradient(keras.ops.sign(kernel)))

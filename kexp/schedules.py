@@ -63,4 +63,4 @@ class Step(Schedule):
 
     def factor(self, progress: np.ndarray) -> np.ndarray:
         """drop^⌊t·drops⌋."""
-        return self.drop ** np.floor(progress * self.drops)
+        return self.drop ** np.floor(progress * self.drops + 1e-9)  # k/drops may be rounded down

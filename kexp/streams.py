@@ -33,4 +33,5 @@ class Streams:
 
     def _sequence(self, name: str, index: tuple[int, ...]) -> np.random.SeedSequence:
         digest = hashlib.sha256(name.encode()).digest()
-        return np.random.SeedSequence([self.seed, int.from_bytes(digest[:8], "little"), *index])
+        words = [self.seed, int.from_bytes(digest[:8], "little"), len(index), *index]
+        return np.random.SeedSequence(words)

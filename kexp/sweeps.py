@@ -15,7 +15,8 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 
-from kexp.config.compose import Composer, hydra_initialised, parse
+from kexp.config.compose import Composer, hydra_initialised
+from kexp.config.overrides import parse
 from kexp.errors import ConfigError, Interrupted, KexpError
 
 if TYPE_CHECKING:

@@ -8,14 +8,16 @@ on the scale where 1.0 is the data range; every value is a mean over the n sampl
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import log_softmax, softmax
+import scipy
 
 BINS = 15
 
 
 def nll(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Negative log-likelihood in nats per sample, shape (n,): −log softmax(z)[y]."""
-    return -log_softmax(logits.astype(np.float64), axis=-1)[np.arange(len(labels)), labels]
+    return -scipy.special.log_softmax(logits.astype(np.float64), axis=-1)[
+        np.arange(len(labels)), labels
+    ]
 
 
 def error(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -25,7 +27,7 @@ def error(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def brier(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Brier (1950) score per sample, Σ_k (p_k − [k = y])², in [0, 2], shape (n,)."""
-    p = softmax(logits.astype(np.float64), axis=-1)
+    p = scipy.special.softmax(logits.astype(np.float64), axis=-1)
     p[np.arange(len(labels)), labels] -= 1.0
     return np.square(p).sum(axis=-1)
 
@@ -35,7 +37,7 @@ def ece(logits: np.ndarray, labels: np.ndarray) -> float:
 
     Σ_b (n_b / n) |accuracy_b − confidence_b|. Guo et al. 2017, equation 3.
     """
-    p = softmax(logits.astype(np.float64), axis=-1)
+    p = scipy.special.softmax(logits.astype(np.float64), axis=-1)
     confidence, correct = p.max(axis=-1), p.argmax(axis=-1) == labels
     which = np.minimum((confidence * BINS).astype(int), BINS - 1)
     excess = np.bincount(which, weights=correct - confidence, minlength=BINS)

@@ -39,6 +39,8 @@ def draw_png(history: list[dict[str, Any]], yardstick: Yardstick, title: str, fi
     best = best_epoch(validation, yardstick.higher_is_better)
     above.plot([best], [validation[best - 1]], "o", color=VALIDATION, label=f"best, epoch {best}")
     above.set_ylabel(_title(yardstick))
+    if not yardstick.higher_is_better:
+        above.set_ylim(0, _top(train, validation, best))
     if onset(validation, yardstick.higher_is_better):
         for axes in (above, below):
             axes.axvline(best, color=GAP, linestyle=":", linewidth=1)
@@ -50,6 +52,11 @@ def draw_png(history: list[dict[str, Any]], yardstick: Yardstick, title: str, fi
     below.set_xlabel("epoch")
     figure.suptitle(title, fontsize=10, wrap=True)
     figure.savefig(file, dpi=150)
+
+
+def _top(train: list[float], validation: list[float], best: int) -> float:
+    """Upper end of the axis: the first steep epochs may leave it, so that a rise is seen."""
+    return 1.05 * min(max(*train, *validation), 2.5 * max(validation[best - 1 :]))
 
 
 def _title(yardstick: Yardstick) -> str:

@@ -28,7 +28,7 @@ def show_run(path: Path, png: Path | None = None, metric: str | None = None) -> 
         columns = min(shutil.get_terminal_size((80, 24)).columns, 100)
         print(terminal_plot(history, YARDSTICKS[name], columns))
         if png:
-            draw_png(history, YARDSTICKS[name], record.path.name, png)
+            draw_png(history, YARDSTICKS[name], _title(record), png)
             print(f"written: {png}")
     for problem in record.problems:
         print(f"problem: {problem}")
@@ -37,6 +37,12 @@ def show_run(path: Path, png: Path | None = None, metric: str | None = None) -> 
 
 def _first_yardstick(epoch: dict[str, Any]) -> str:
     return next(name for name in epoch["validation"] if name not in ("fit", "objective"))
+
+
+def _title(record: Record) -> str:
+    """What to write above the curves: the choices and, below, the verdict."""
+    label = record.summary.get("label") or record.path.name
+    return f"{label.replace(',', ', ')}\n{record.summary.get('verdict', '')}".strip()
 
 
 def _header(record: Record) -> str:
@@ -59,7 +65,7 @@ def _footer(record: Record) -> str:
             f"verdict: {summary['verdict']}",
             f"{summary['parameters']:,} parameters, {summary['epochs']} epochs, "
             f"{speed['training_seconds']:.1f} s training at "
-            f"{speed['examples_per_second']:,.0f} examples/s, "
+            f"{speed['examples_per_second'] or 0:,.0f} examples/s, "
             f"{speed['measuring_seconds']:.1f} s measuring",
         ]
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
+import dataclasses
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,48 +14,39 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from kexp.config.messages import of_problem
+from kexp.config.allowed import SOURCES, add_module_path, allowed_class, check_modules
+from kexp.config.fitting import fits, fitting, option_of
+from kexp.config.messages import of_faults
+from kexp.config.places import expanded
+from kexp.config.wording import corrected, shown
 from kexp.errors import ConfigError
 from kexp.experiment import Experiment
 from kexp.store import identity, run_name
+from kexp.store.differences import flatten
 from kexp.store.names import check_name
 
-SOURCES = {
-    "task": "kexp.tasks",
-    "data": "kexp.data",
-    "model": "kexp.models",
-    "loss": "kexp.losses",
-    "regularizer": "kexp.regularizers",
-    "dropout": "kexp.dropouts",
-    "norm": "kexp.norms",
-    "optimizer": "kexp.optimizers",
-    "schedule": "kexp.schedules",
-    "training": "kexp.training.settings",
-    "backend": "kexp.backends",
-    "task.noise": "kexp.noise",
-}
-"""Where the class of each group's options may come from, beside modules that the user names."""
+__all__ = ["SOURCES", "add_module_path", "build", "data_folder", "instantiate", "resolved"]
 
 
-def build(config: DictConfig, label: str, modules: Sequence[str] = ()) -> Experiment:
+def build(
+    config: DictConfig, label: str, modules: Sequence[str] = (), config_dir: Path | None = None
+) -> Experiment:
     """Every choice of a run as a checked object. Raises `ConfigError`; imports no TensorFlow.
 
-    `modules` are the user's own modules, named on the command line, that may be instantiated.
+    `modules` are the user's own modules, named on the command line, that may be instantiated;
+    `config_dir` is their config directory.
     """
+    check_modules(modules)
     values = resolved(config)
     _check_top(values)
-    made = {key: instantiate(key, values[key], modules) for key in SOURCES if "." not in key}
-    _check_fit(made)
-    digest = identity(values)
-    study = values["study"]["name"] or _option_name(values["task"]["_target_"])
-    study = check_name("study.name", str(study))
-    name = values["name"]
-    name = check_name("name", str(name)) if name is not None else run_name(label, digest)
+    made = _objects(values, modules)
+    _check_fit(made, values, modules, config_dir)
+    digest = identity({**values, **{key: _canonical(made[key], values[key]) for key in made}})
     return Experiment(
         seed=values["seed"],
-        folder=Path(values["paths"]["results"]).expanduser() / study / name,
+        folder=_folder(config, values, run_name(label, digest)),
         data_folder=data_folder(values["paths"]["data"]),
-        config=OmegaConf.to_container(config, resolve=False),  # pyright: ignore
+        config=_unresolved(config),
         config_text=OmegaConf.to_yaml(config, resolve=False),
         identity=digest,
         label=label,
@@ -66,91 +56,124 @@ def build(config: DictConfig, label: str, modules: Sequence[str] = ()) -> Experi
 
 def instantiate(key: str, value: Any, modules: Sequence[str] = ()) -> Any:
     """The object that a section of the config describes, from an allowed class only."""
-    if not isinstance(value, dict) or "_target_" not in value:
-        raise ConfigError(f"{key} must be a section with a _target_, got {value!r}")
+    if not _is_section(value):
+        raise ConfigError(f"{key} must be a section with a _target_, got {shown(value)}")
     cls = allowed_class(key, str(value["_target_"]), modules)
     parameters = {
         name: instantiate(f"{key}.{name}", part, modules) if _is_section(part) else part
         for name, part in value.items()
         if name != "_target_"
     }
-    for name, part in parameters.items():
-        if part == "???":
-            raise ConfigError(f"{key}.{name} must be given: {key}.{name}=…")
+    missing = [f"{key}.{name}" for name, part in parameters.items() if part == "???"]
+    if missing:
+        given = " ".join(f"{name}=…" for name in missing)
+        raise ConfigError(f"{' and '.join(missing)} must be given: add {given}")
     try:
         return cls(**parameters)
     except ValidationError as error:
-        raise ConfigError("\n".join(of_problem(key, p, cls) for p in error.errors())) from None
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{key}: {error}") from error
-
-
-def allowed_class(key: str, target: str, modules: Sequence[str]) -> Any:
-    """The class named by `_target_`, where it is one of kexp's for this key or of `modules`."""
-    module_name, _, class_name = target.rpartition(".")
-    own = SOURCES.get(key, "kexp.none")
-    if module_name != own and module_name not in modules:
+        raise ConfigError(of_faults(key, cls, parameters, error)) from None
+    except Exception as error:
         raise ConfigError(
-            f"{key}._target_={target} is not allowed: kexp makes objects of {own}, and of modules "
-            f"of yours that you name with --module {module_name or 'MODULE'}"
-        )
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(
-            f"{key}._target_={target}: the module {module_name} cannot be imported ({error}); "
-            "it is looked for in --config-dir, the current directory and the installed packages"
+            f"{key}: {cls.__name__} cannot be made of {shown(parameters)}: "
+            f"{type(error).__name__}: {error}"
         ) from error
-    cls = getattr(module, class_name, None)
-    if not isinstance(cls, type):
-        raise ConfigError(f"{key}._target_={target}: {module_name} has no class {class_name}")
-    return cls
 
 
 def data_folder(configured: str | None) -> Path:
     """The data directory: `paths.data`, else KEXP_DATA_DIR, else the user's cache."""
-    chosen = configured or os.environ.get("KEXP_DATA_DIR")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("kexp"))
-
-
-def add_module_path(config_dir: Path | None) -> None:
-    """Let the user's modules be found in their config directory and the current one."""
-    for folder in filter(None, (Path.cwd(), config_dir)):
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))
+    if configured:
+        return expanded("paths.data", configured)
+    chosen = os.environ.get("KEXP_DATA_DIR")
+    return (
+        expanded("KEXP_DATA_DIR", chosen) if chosen else Path(platformdirs.user_cache_dir("kexp"))
+    )
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
     """The config as plain data with interpolations resolved. Raises `ConfigError`."""
     try:
-        values = OmegaConf.to_container(config, resolve=True)
+        return json.loads(json.dumps(OmegaConf.to_container(config, resolve=True)))
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key or 'the config'} cannot be resolved: {error}") from None
-    return json.loads(json.dumps(values))
+        key, reason = error.full_key or "the config", str(error).split("\n")[0]
+        raise ConfigError(f"{key} cannot be resolved: {reason}") from None
+    except RecursionError:
+        raise ConfigError("the config cannot be resolved: a value refers to itself") from None
+    except TypeError as error:
+        raise ConfigError(
+            f"the config holds a value that YAML and JSON do not share: {error}"
+        ) from None
+
+
+def _objects(values: dict[str, Any], modules: Sequence[str]) -> dict[str, Any]:
+    """The object of each section; the faults of all sections are told together."""
+    made: dict[str, Any] = {"backend": instantiate("backend", values["backend"], modules)}
+    if modules:
+        # A module of the user's may import Keras at its top, which fixes the backend.
+        os.environ["KERAS_BACKEND"] = made["backend"].name
+    faults = []
+    for key in SOURCES:
+        if "." not in key and key not in made:
+            try:
+                made[key] = instantiate(key, values[key], modules)
+            except ConfigError as error:
+                faults.append(str(error))
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return made
 
 
 def _check_top(values: dict[str, Any]) -> None:
     """Refuse sections that are missing or unknown, and a seed or a path of the wrong kind."""
     known = {key.split(".")[0] for key in SOURCES} | {"seed", "name", "paths", "study"}
-    for key in values.keys() ^ known:
-        state = "unknown" if key in values else "missing"
+    for key in sorted(values.keys() ^ known):
+        state = "unknown to kexp" if key in values else "missing"
         raise ConfigError(f"the section {key!r} of the config is {state}")
     seed = values["seed"]
     if type(seed) is not int or not 0 <= seed < 2**31:
-        raise ConfigError(f"seed must be a whole number from 0 to 2³¹ − 1, got {seed!r}")
-    for key, kinds in (("results", str), ("data", (str, type(None)))):
-        if not isinstance(values["paths"][key], kinds):
-            raise ConfigError(f"paths.{key} must be a path, got {values['paths'][key]!r}")
+        raise ConfigError(f"seed must be a whole number from 0 to 2³¹ − 1, got {shown(seed)}")
+    for section, keys in (("paths", {"results", "data"}), ("study", {"name"})):
+        if not isinstance(values[section], dict) or not keys <= values[section].keys():
+            raise ConfigError(f"{section} must be a section with {' and '.join(sorted(keys))}")
+    for key, path in values["paths"].items():
+        if key not in ("results", "data"):
+            raise ConfigError(f"there is no key paths.{key}; paths has results and data")
+        _check_path(f"paths.{key}", path, optional=key == "data")
 
 
-def _check_fit(made: dict[str, Any]) -> None:
+def _check_path(key: str, path: Any, optional: bool) -> None:
+    if path is None and optional:
+        return
+    if not isinstance(path, str) or not path.strip():
+        quoted = f"; quote it twice: {corrected(key, shown(path))}" if path else ""
+        raise ConfigError(f"{key} must be the path of a folder, got {shown(path)}{quoted}")
+    for place in (expanded(key, path), *expanded(key, path).parents):
+        try:
+            if place.is_dir():
+                return
+            if place.exists():
+                raise ConfigError(f"{key}={path} cannot be a folder: {place} is a file")
+        except OSError:
+            return
+
+
+def _check_fit(
+    made: dict[str, Any], values: dict[str, Any], modules: Sequence[str], user: Path | None
+) -> None:
     """Refuse choices that do not fit each other, before any data is loaded."""
     task, training = made["task"], made["training"]
+    made["backend"].check()
+    for group in ("loss", "model", "data"):
+        if not fits(made[group], task.target):
+            raise ConfigError(_unfit(group, made, values, modules, user))
+    for size, why in (("validation", "no telling overfitting"), ("test", "nothing to report")):
+        if getattr(made["data"], f"{size}_size") == 0:
+            raise ConfigError(
+                f"data.{size}_size must be > 0, got 0: without a {size} split there is {why}"
+            )
     try:
-        made["backend"].check()
         task.check(made["data"], made["loss"])
         made["model"].check(made["norm"])
-    except (ValueError, AttributeError) as error:
+    except ValueError as error:
         raise ConfigError(str(error)) from None
     monitors = ("fit", *task.yardsticks)
     if training.monitor is not None and training.monitor not in monitors:
@@ -158,6 +181,83 @@ def _check_fit(made: dict[str, Any]) -> None:
             f"training.monitor must be one of {', '.join(monitors)} or null, "
             f"got {training.monitor!r}"
         )
+
+
+def _unfit(
+    group: str,
+    made: dict[str, Any],
+    values: dict[str, Any],
+    modules: Sequence[str],
+    user: Path | None,
+) -> str:
+    """Why an option does not fit the task, and which ones do."""
+    chosen = {
+        key: f"{key}={option_of(key, values[key], user) or type(made[key]).__name__}"
+        for key in (group, "task")
+    }
+    kind = made["task"].target
+    others = fitting(group, kind, user, modules)
+    if hasattr(made[group], "labelled"):
+        why = f"has no labels, which {chosen['task']} needs ({kind})"
+    else:
+        why = f"is for {made[group].target}, but {chosen['task']} is {kind}"
+    return f"{chosen[group]} {why}; {group} can be {', '.join(others)}, or choose another task"
+
+
+def _folder(config: DictConfig, values: dict[str, Any], standard: str) -> Path:
+    """The folder of the run: inside paths.results, whatever the names are."""
+    _refuse_secret_names(config)
+    study = values["study"]["name"] or _option_name(values["task"]["_target_"])
+    study = check_name("study.name", str(study))
+    name = values["name"]
+    name = check_name("name", str(name)) if name is not None else standard
+    results = expanded("paths.results", values["paths"]["results"])
+    folder = results / study / name
+    try:
+        if folder.resolve().is_relative_to(results.resolve()):
+            return folder
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"the folder {folder} cannot be used: {error}") from None
+    raise ConfigError(
+        f"{folder} is a link that leads out of {results}; remove the link, or choose another "
+        "place with paths.results"
+    )
+
+
+def _refuse_secret_names(config: DictConfig) -> None:
+    """Refuse a name that holds an environment variable, as names are written to disk."""
+    texts = {key: str(value) for key, value in flatten(_unresolved(config)).items()}
+    secret = {key for key, text in texts.items() if "oc.env" in text}
+    for _ in texts:
+        more = {
+            k for k, t in texts.items() if "${" in t and any(s.split(".")[-1] in t for s in secret)
+        }
+        if more <= secret:
+            break
+        secret |= more
+    for key in ("name", "study.name"):
+        if key in secret:
+            raise ConfigError(
+                f"{key}={texts[key]}: an environment variable may hold a secret, and names are "
+                "written to disk; write the name out"
+            )
+
+
+def _canonical(made: Any, given: Any) -> Any:
+    """What a section means, the same however its numbers are written: `1` and `1.0`, say."""
+    if not dataclasses.is_dataclass(made) or isinstance(made, type):
+        return made + 0.0 if isinstance(made, float) else given if _is_section(given) else made
+    section = given if isinstance(given, dict) else {}
+    standard = f"{type(made).__module__}.{type(made).__name__}"
+    fields = {f.name: getattr(made, f.name) for f in dataclasses.fields(made)}
+    return {
+        "_target_": section.get("_target_", standard),
+        **{name: _canonical(value, section.get(name)) for name, value in fields.items()},
+    }
+
+
+def _unresolved(config: DictConfig) -> dict[str, Any]:
+    return OmegaConf.to_container(config, resolve=False)  # pyright: ignore
 
 
 def _is_section(value: Any) -> bool:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kexp.config import places
+from kexp.config.advice import Adviser
+from kexp.config.options import check_files, yaml_fault
+from kexp.config.overrides import parse, raw_value, refuse_sweep, refuse_twice
+from kexp.config.wording import literal, shown
 from kexp.errors import ConfigError
 from kexp.store.differences import flatten
+
+NAMES = ("name", "study.name")
+"""Keys that are text however they look: `name=1.10` is no number."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,15 @@ class Composed:
     config: DictConfig
     choices: dict[str, str]
 
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """The config as a flat dict of dotted keys, interpolations unresolved."""
+        return flatten(OmegaConf.to_container(self.config, resolve=False))  # pyright: ignore
+
+
+COMPOSED: dict[tuple[str, ...], Composed] = {}
+"""What was composed from kexp's own files in this process, by the options chosen."""
+
 
 class Composer:
     """Composes configs from kexp's and the user's config directories."""
@@ -35,20 +53,46 @@ class Composer:
     def __init__(self, config_dir: Path | None = None):
         self.config_dir = config_dir
         self.groups = places.groups(config_dir)
+        if config_dir:
+            check_files(config_dir)
+        self.adviser = Adviser(self.groups, config_dir)
+        self._own = places.groups()
         self._composed: dict[tuple[str, ...], Composed] = {}
 
     def config(self, overrides: Sequence[str]) -> DictConfig:
         """The config that the overrides of one run describe. Raises `ConfigError`."""
-        parsed = [parse(text) for text in overrides]
-        for override in parsed:
-            _refuse_sweep(override)
+        parsed = self.parsed(overrides)
         base = self.base(parsed)
         config = base.config.copy()
         for override in parsed:
             if not self.is_group(override):
                 self.check_key(override, base)
-                OmegaConf.update(config, override.key_or_group, override.value(), merge=False)
+                _set(config, override)
         return config
+
+    def parsed(self, overrides: Sequence[str]) -> list[Override]:
+        """The overrides of one run, each key once, none of them a sweep. Raises `ConfigError`."""
+        parsed = self.read(overrides)
+        for override in parsed:
+            if override.is_sweep_override():
+                default = self.base([]).values.get(override.key_or_group)
+                refuse_sweep(override, default, self.is_group(override))
+        return parsed
+
+    def read(self, overrides: Sequence[str]) -> list[Override]:
+        """The overrides of a run or a sweep, each key once. Raises `ConfigError`."""
+        parsed = []
+        for number, text in enumerate(overrides):
+            if "=" not in text and text[:1] not in ("+", "~"):
+                known = self.base([]).values
+                raise ConfigError(self.adviser.no_override(text, overrides[:number], known))
+            parsed.append(parse(text))
+        refuse_twice(parsed)
+        return parsed
+
+    def options(self, group: str, overrides: Sequence[Override] = ()) -> list[str]:
+        """The options of a group that fit the task that is chosen; none where it is no group."""
+        return self.adviser.fitting(group, self._task(overrides)) if group in self.groups else []
 
     def is_group(self, override: Override) -> bool:
         """Whether an override chooses an option of a group, rather than a value."""
@@ -56,7 +100,7 @@ class Composer:
 
     def label(self, overrides: Sequence[str]) -> str:
         """What differs from the task's defaults, as `loss=huber,seed=1`; `default` if nothing."""
-        parsed = [parse(text) for text in overrides]
+        parsed = self.parsed(overrides)
         task = [o for o in parsed if o.key_or_group == "task"]
         standard, base = self.base(task).choices, self.base(parsed)
         parts = [
@@ -64,58 +108,68 @@ class Composer:
             for group, option in base.choices.items()
             if standard.get(group) != option and group not in ("task", "study")
         ]
-        before, after = _plain(base.config), _plain(self.config(overrides))
-        parts += [f"{k}={v}" for k, v in after.items() if before.get(k) != v and _in_label(k)]
+        given = {o.key_or_group: _value(o) for o in parsed if not self.is_group(o)}
+        parts += [
+            f"{key}={_plain(given[key])}"
+            for key, value in base.values.items()
+            if key in given and given[key] != value and _in_label(key)
+        ]
         return ",".join(parts) or "default"
 
     def base(self, overrides: Sequence[Override]) -> Composed:
         """The config with the options of groups chosen and no value set, cached."""
-        for override in overrides:
-            self._check_option(override)
-        lines = tuple(o.input_line for o in overrides if self.is_group(o))
-        if lines not in self._composed:
-            self._composed[lines] = self._compose(lines)
-        return self._composed[lines]
+        chosen = {o.key_or_group: self._option(o, overrides) for o in overrides if self.is_group(o)}
+        inner = {group: option for group, option in chosen.items() if "/" in group}
+        outer = {group: option for group, option in chosen.items() if group not in inner}
+        base = self._compose(outer)
+        for group, option in inner.items():
+            if group not in base.choices:
+                raise ConfigError(self.adviser.elsewhere(f"{group}={option}", group))
+        return self._compose(chosen) if inner else base
 
     def check_key(self, override: Override, base: Composed) -> None:
         """Refuse a key that the config does not have, with the nearest ones named."""
         key = override.key_or_group
-        known = _plain(base.config)
-        if key in known:
+        if key in base.values:
             return
-        sections = {".".join(k.split(".")[:i]) for k in known for i in range(1, k.count(".") + 1)}
-        if key in sections:
-            inside = ", ".join(k for k in known if k.startswith(f"{key}."))
-            options = (
-                f", or choose one of {_listed(self.groups[key])}" if key in self.groups else ""
-            )
-            raise ConfigError(f"{key} is a section; set one of its keys: {inside}{options}")
-        near = _nearest(key, [*known, *self.groups])
-        raise ConfigError(f"there is no key {key!r} in the config{_did_you_mean(near)}")
+        if any(k.startswith(f"{key}.") for k in base.values):
+            raise ConfigError(self.adviser.section(override, base.values))
+        raise ConfigError(self.adviser.unknown_key(override, base.values, base.choices))
 
-    def _check_option(self, override: Override) -> None:
-        group = override.key_or_group
-        if group not in self.groups:
-            return
-        option, options = override.value(), self.groups[group]
-        if not isinstance(option, str) or option not in options:
-            shown = override.input_line.split("=", 1)[1]
-            near = _nearest(str(option), options)
-            ordered = [*near, *(o for o in options if o not in near)]
-            raise ConfigError(
-                f"{group}={shown}: no such option; {group} is one of {_listed(ordered)}"
-            )
+    def _option(self, override: Override, overrides: Sequence[Override]) -> str:
+        """The option that an override chooses. Raises `ConfigError` where there is none such."""
+        group, value = override.key_or_group, override.value()
+        option = value if isinstance(value, str) else raw_value(override)
+        if option not in self.groups[group]:
+            task = self._task(overrides) if group != "task" else None
+            raise ConfigError(self.adviser.unknown_option(override, task))
+        return option
 
-    def _compose(self, lines: tuple[str, ...]) -> Composed:
+    def _task(self, overrides: Sequence[Override]) -> str:
+        chosen = [raw_value(o) for o in overrides if o.key_or_group == "task"]
+        return chosen[-1] if chosen else self.base([]).choices["task"]
+
+    def _compose(self, chosen: dict[str, str]) -> Composed:
+        """The config with these options; the user's directory is looked at only if it has one."""
+        own = all(option in self._own.get(group, ()) for group, option in chosen.items())
+        known, user = (COMPOSED, None) if own else (self._composed, self.config_dir)
+        lines = tuple(f"{group}={literal(chosen[group])}" for group in sorted(chosen))
+        if lines not in known:
+            known[lines] = self._composed_of(lines, user)
+        return known[lines]
+
+    def _composed_of(self, lines: tuple[str, ...], user: Path | None) -> Composed:
         try:
             with hydra_initialised():
-                config = compose(
-                    "config", [*lines, *search_path(self.config_dir)], return_hydra_config=True
-                )
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(f"the config cannot be composed: {error}") from error
-        choices = {str(g): str(o) for g, o in config.hydra.runtime.choices.items()}
-        choices = {g: o for g, o in choices.items() if not g.startswith("hydra")}
+                config = compose("config", [*lines, *search_path(user)], return_hydra_config=True)
+                choices = {str(g): str(o) for g, o in config.hydra.runtime.choices.items()}
+        except yaml.YAMLError as error:
+            raise ConfigError(yaml_fault(error)) from None
+        except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+            reason = str(error).strip().split("\n")[0]
+            where = f", with --config-dir {user}" if user else ""
+            raise ConfigError(f"the config cannot be composed{where}: {reason}") from error
+        choices = {group: option for group, option in choices.items() if group in self.groups}
         OmegaConf.set_struct(config, False)
         del config["hydra"]
         return Composed(config, choices)
@@ -123,69 +177,45 @@ class Composer:
 
 @contextmanager
 def hydra_initialised() -> Iterator[None]:
-    """Hydra on kexp's config directory; what was initialised before is restored after."""
-    with initialize_config_dir(str(places.conf_dir()), version_base="1.3", job_name="kexp"):
-        yield
+    """Hydra on kexp's config directory; a program that uses Hydra itself has its own back after."""
+    before, base = GlobalHydra.instance().hydra, VersionBase.instance().version_base
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(places.conf_dir()), version_base="1.3", job_name="kexp"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = before
+        VersionBase.instance().version_base = base
 
 
 def search_path(config_dir: Path | None) -> list[str]:
     """The Hydra override that adds the user's config directory."""
-    return [f"hydra.searchpath=['file://{config_dir}']"] if config_dir else []
+    return [f"hydra.searchpath=[{literal(f'file://{config_dir}')}]"] if config_dir else []
 
 
-def parse(text: str) -> Override:
-    """One override, read by Hydra's grammar; additions and deletions are refused."""
-    key, equals, value = text.partition("=")
+def _set(config: DictConfig, override: Override) -> None:
+    key = override.key_or_group
     try:
-        override = OverridesParser.create().parse_override(text)
-    except HydraException:
-        if not equals:
-            raise ConfigError(f"{text!r} is no override; write key=value") from None
-        quoted = value.strip("'\"").replace("'", "\\'")
+        OmegaConf.update(config, key, _value(override), merge=False)
+    except OmegaConfBaseException:
         raise ConfigError(
-            f"the value of {key} cannot be read: {value!r}. Quote it twice, once for the shell: "
-            f"\"{key}='{quoted}'\""
+            f"{key}={raw_value(override)}: an interpolation that cannot be read; a dollar sign "
+            "that is meant as such stands as \\${"
         ) from None
-    if override.is_delete():
-        raise ConfigError(
-            f"{text}: a key cannot be removed; for a choice use {key.strip('~')}=none"
-        )
-    if override.is_add() or override.is_force_add():
-        raise ConfigError(
-            f"{text}: keys cannot be added, so that a misspelled one is never taken; "
-            f"write {text.lstrip('+')} if the config has that key"
-        )
-    return override
 
 
-def _refuse_sweep(override: Override) -> None:
-    if override.is_sweep_override():
-        key, value = override.key_or_group, override.input_line.partition("=")[2]
-        raise ConfigError(
-            f"{override.input_line} asks for several values; that is a sweep: use kexp sweep. "
-            f"If it is one value, quote it twice: \"{key}='{value}'\""
-        )
+def _value(override: Override) -> Any:
+    value = override.value()
+    as_typed = override.key_or_group in NAMES and not isinstance(value, (str, type(None)))
+    return raw_value(override) if as_typed else value
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
-    return flatten(OmegaConf.to_container(config, resolve=False))  # pyright: ignore
+def _plain(value: Any) -> str:
+    """A value as it is written on the command line, the same however a number was typed."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return shown(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def _in_label(key: str) -> bool:
     return not key.startswith(("paths.", "study.", "backend.threads")) and key != "name"
-
-
-def _nearest(word: str, words: Sequence[str]) -> list[str]:
-    """The words most like `word`, a dotted key's last part counting too."""
-    near = difflib.get_close_matches(word, words, n=3, cutoff=0.6)
-    tails = {w.rsplit(".", 1)[-1]: w for w in words}
-    last = difflib.get_close_matches(word.rsplit(".", 1)[-1], list(tails), n=2, cutoff=0.75)
-    return list(dict.fromkeys([*near, *(tails[t] for t in last)]))
-
-
-def _did_you_mean(near: Sequence[str]) -> str:
-    return f"; did you mean {' or '.join(near)}?" if near else "; `kexp list` shows what there is"
-
-
-def _listed(options: Sequence[str]) -> str:
-    return ", ".join(options)

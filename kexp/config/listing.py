@@ -2,55 +2,66 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kexp.choice import summary
-from kexp.config.build import SOURCES
-from kexp.config.places import groups, option_file, user_dir
+from kexp.config.fitting import option_class
+from kexp.config.options import first_comment, parameters
+from kexp.config.places import groups, user_dir
+from kexp.config.wording import nearest, shown
 from kexp.errors import ConfigError
 
-PLURALS = {"loss": "losses", "data": "data", "backend": "backends", "training": "training"}
+PLURALS = {"loss": "losses", "study": "studies"}
+PLURALS |= {name: name for name in ("data", "training")}
 
 
 def listing(what: str | None = None, config_dir: str | os.PathLike | None = None) -> str:
     """The options of one group, by its name or plural, or of all groups. Raises `ConfigError`."""
     user = user_dir(config_dir)
     found = groups(user)
-    chosen = [group for group in found if what in (None, group, _plural(group))]
+    chosen = [g for g in found if what in (None, g, g.split("/")[-1], _plural(g))]
     if not chosen:
-        names = ", ".join(_plural(group) for group in found)
-        raise ConfigError(f"kexp list {what}: there is no such group; there are {names}")
+        raise ConfigError(f"kexp list {what}: there is no such group; {_instead(str(what), found)}")
     return "\n".join(_group(group, found[group], user) for group in chosen)
+
+
+def _instead(what: str, found: dict[str, list[str]]) -> str:
+    names = [_plural(group) for group in found]
+    near = nearest(what, names)
+    owners = [_plural(group) for group, options in found.items() if what in options]
+    if near:
+        return f"did you mean {' or '.join(near)}? There are {', '.join(names)}"
+    if owners:
+        return f"{what} is one of the {' and of the '.join(owners)}: kexp list {owners[0]}"
+    return f"there are {', '.join(names)}"
 
 
 def _group(group: str, options: list[str], user: Path | None) -> str:
     lines = [f"{_plural(group)}  (on the command line: {group}=…)"]
     for option in options:
-        config = yaml.safe_load(option_file(group, option, user).read_text(encoding="utf-8")) or {}
-        meaning, parameters = _described(config, group)
+        meaning, keys = _described(group, option, user)
         lines.append(f"  {option:<16} {meaning}")
-        if parameters:
-            lines.append(f"  {'':<16} {parameters}")
+        if keys:
+            lines.append(f"  {'':<16} {keys}")
     return "\n".join(lines) + "\n"
 
 
-def _described(config: dict[str, Any], group: str) -> tuple[str, str]:
-    """The first line of the docstring of an option's class, and its parameters."""
-    key = group.replace("/", ".")
-    section = config.get(group, config)
-    target = str(section.get("_target_", ""))
-    shown = {k: v for k, v in section.items() if k != "_target_" and not isinstance(v, dict)}
-    parameters = ", ".join(f"{k}={'null' if v is None else v}" for k, v in shown.items())
-    module, _, name = target.rpartition(".")
-    if module != SOURCES.get(key):
-        return target, parameters
-    return summary(getattr(importlib.import_module(module), name)), parameters
+def _described(group: str, option: str, user: Path | None) -> tuple[str, str]:
+    """What an option means, in a line, and its parameters."""
+    values = parameters(group, option, user)
+    target = values.pop("_target_", "")
+    values.pop("defaults", None)
+    keys = ", ".join(f"{key}={_written(value)}" for key, value in values.items())
+    cls = option_class(group, option, user)
+    return (summary(cls) if cls else str(target) or first_comment(group, option, user)), keys
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else shown(value)
 
 
 def _plural(group: str) -> str:
-    return PLURALS.get(group, "studies" if group == "study" else f"{group}s")
+    name = group.split("/")[-1]
+    return PLURALS.get(name, f"{name}s")

@@ -30,18 +30,20 @@ class Archive(DataSet):
     train: str = "train400.npz"
     test: str | None = None
 
-    def locate(self, folder: Path) -> None:
-        """`DataMissing` where one of the files is not in the data directory."""
-        for name in filter(None, (self.train, self.test)):
-            if not (folder / name).is_file():
+    def where(self, folder: Path) -> str:
+        """The files; `DataMissing` where one of them is not in the data directory."""
+        files = [folder / name for name in (self.train, self.test) if name]
+        for file in files:
+            if not file.is_file():
                 raise DataMissing(
-                    f"{folder / name} does not exist. Put the file there, or name the folder "
+                    f"{file} does not exist. Put the file there, or name the folder "
                     "that has it with KEXP_DATA_DIR or paths.data"
                 )
+        return " and ".join(str(file) for file in files)
 
     def load(self, folder: Path) -> Collection:
         """The images of both files."""
-        self.locate(folder)
+        self.where(folder)
         train = _images(folder / self.train)
         test = _images(folder / self.test) if self.test else None
         if test and test.images[0].shape[-1] != train.images[0].shape[-1]:

@@ -33,6 +33,10 @@ class Examples:
     def __len__(self) -> int:
         return len(self.images)
 
+    def name(self, number: int) -> str:
+        """What to call an example in a message."""
+        return self.names[number] if self.names else f"number {number}"
+
     def take(self, index: np.ndarray) -> Examples:
         """The examples at `index`, in that order."""
         return Examples(
@@ -57,9 +61,9 @@ class Collection:
         digest = hashlib.sha256()
         for part in (self.train, self.validation, self.test):
             for image in part.images if part else ():
-                digest.update(np.ascontiguousarray(image))
+                digest.update(_digest(image))
             if part and part.labels is not None:
-                digest.update(np.ascontiguousarray(part.labels))
+                digest.update(np.ascontiguousarray(part.labels).data)
         return digest.hexdigest()
 
 
@@ -115,6 +119,8 @@ class DataSet:
         if validation is None:
             count = _count("data.validation_size", self.validation_size, total)
             validation, order = rest.take(order[:count]), order[count:]
+        if collection.validation is not None:
+            _refuse_overlap(rest, validation)
         if len(validation) == 0:
             raise DataError("the validation split is empty: overfitting is undefined without one")
         if self.train_size is not None and self.train_size > len(order):
@@ -132,6 +138,8 @@ class DataSet:
 def corrupt(train: Examples, data: DataSet, classes: int, streams: Streams) -> Examples:
     """`train` with label noise or outliers in its targets, as `data` asks for."""
     if data.label_noise and train.labels is not None:
+        if classes < 2:
+            raise DataError("data.label_noise needs two classes or more to flip between")
         noisy = flip_labels(train.labels, data.label_noise, classes, streams.rng("label noise"))
         return dataclasses.replace(train, targets=noisy)
     if data.outliers:
@@ -156,6 +164,25 @@ def replace_pixels(image: np.ndarray, share: float, rng: np.random.Generator) ->
     """`image` with each value replaced, with probability `share`, by a uniform one (0–255)."""
     uniform = rng.integers(0, 256, size=image.shape).astype(image.dtype)
     return np.where(rng.random(image.shape) < share, uniform, image)
+
+
+def _refuse_overlap(train: Examples, validation: Examples) -> None:
+    """Raise `DataError` where an image of validation is in train too, pixel for pixel."""
+    known = {_digest(image): number for number, image in enumerate(train.images)}
+    for number, image in enumerate(validation.images):
+        twin = known.get(_digest(image))
+        if twin is not None:
+            raise DataError(
+                f"train and validation overlap: {train.name(twin)} and {validation.name(number)} "
+                "are the same image"
+            )
+
+
+def _digest(image: np.ndarray) -> bytes:
+    """SHA-256 of an image's shape and pixels."""
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.digest()
 
 
 def _count(key: str, size: float, total: int) -> int:

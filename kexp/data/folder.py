@@ -41,9 +41,9 @@ class Folder(DataSet):
     colour: Colour = "grey"
     side: Count | None = None
 
-    def locate(self, folder: Path) -> None:
-        """`DataMissing` where there is no such folder."""
-        self._find(folder)
+    def where(self, folder: Path) -> str:
+        """The folder found; `DataMissing` where there is none."""
+        return str(self._find(folder))
 
     def load(self, folder: Path) -> Collection:
         """The images, uint8: (n, h, w, c) if all have one shape, else a list of (h, w, c).

@@ -43,13 +43,20 @@ class Mnist(DataSet):
 
     fallback: Literal["digits"] | None = "digits"
 
-    def locate(self, folder: Path) -> None:
+    def fetch(self, folder: Path) -> None:
         """Find or download the file; `DataMissing` says where it was looked for."""
-        _find(folder)
+        _fetched(folder)
+
+    def where(self, folder: Path) -> str:
+        """The file, or where it would be looked for and put."""
+        found = _found(folder)
+        if found is None:
+            raise DataMissing(f"not on this machine; {_advice(folder)}")
+        return str(found)
 
     def load(self, folder: Path) -> Collection:
         """The 60,000 training and 10,000 test images, verified."""
-        path = _find(folder)
+        path = _fetched(folder)
         arrays = open_archive(path)
         for name, expected in IDX_SHA256.items():
             _verify(path, name, arrays.get(name), expected)
@@ -66,21 +73,34 @@ def idx_sha256(array: np.ndarray) -> str:
     return hashlib.sha256(header + array.tobytes()).hexdigest()
 
 
-def _find(folder: Path) -> Path:
+def _places(folder: Path) -> list[Path]:
     keras_home = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
-    places = [folder / "mnist.npz", keras_home / "datasets" / "mnist.npz"]
-    for place in places:
-        if place.is_file():
-            return place
+    return [folder / "mnist.npz", keras_home / "datasets" / "mnist.npz"]
+
+
+def _found(folder: Path) -> Path | None:
+    return next((place for place in _places(folder) if place.is_file()), None)
+
+
+def _fetched(folder: Path) -> Path:
+    found = _found(folder)
+    if found is not None:
+        return found
     try:
-        return download(URL, places[0], URL_SHA256)
+        return download(URL, _places(folder)[0], URL_SHA256)
     except DataMissing as error:
-        looked = " and ".join(str(place) for place in places)
         raise DataMissing(
-            f"MNIST is neither on disk nor to be downloaded. Looked for {looked}; {error}. Put "
-            "mnist.npz (Keras's file) into the first folder, name another with KEXP_DATA_DIR or "
-            "paths.data, or use data=digits, 1,797 real digits that need no network"
+            f"MNIST is neither on disk nor to be downloaded ({error}); {_advice(folder)}"
         ) from error
+
+
+def _advice(folder: Path) -> str:
+    looked = " and ".join(str(place) for place in _places(folder))
+    return (
+        f"looked for {looked}. Put mnist.npz (Keras's file) into the first folder, name another "
+        "with KEXP_DATA_DIR or paths.data, or use data=digits, 1,797 real digits that need no "
+        "network"
+    )
 
 
 def _verify(path: Path, name: str, array: np.ndarray | None, expected: str) -> None:

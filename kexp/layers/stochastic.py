@@ -26,6 +26,7 @@ class _Stochastic(keras.layers.Layer):
             initializer=keras.initializers.Constant(rate),
             trainable=False,
             dtype="float32",
+            autocast=False,
             name="rate",
         )
         self.supports_masking = True

@@ -27,7 +27,7 @@ class ClassificationLoss(Loss):
 
     def __call__(self, y: Any, y_hat: Any) -> Any:
         """Loss of each sample, shape (n,). Raises `ValueError` where the shapes do not fit."""
-        if len(y_hat.shape) != 2 or len(y.shape) != 1:
+        if len(y_hat.shape) != 2 or len(y.shape) != 1 or not _agree(y.shape, y_hat.shape[:1]):
             raise ValueError(
                 f"{type(self).__name__} needs labels of shape (n,) and logits of shape "
                 f"(n, classes), got labels {tuple(y.shape)} and logits {tuple(y_hat.shape)}"
@@ -53,15 +53,12 @@ class RegressionLoss(Loss):
 
     def __call__(self, y: Any, y_hat: Any) -> Any:
         """Loss of each sample, shape (n,). Raises `ValueError` where the shapes differ."""
-        known = zip(y.shape, y_hat.shape, strict=False)
-        if len(y.shape) != len(y_hat.shape) or any(
-            a != b for a, b in known if a is not None and b is not None
-        ):
+        if not _agree(y.shape, y_hat.shape):
             raise ValueError(
                 f"target and prediction must have the same shape, got target {tuple(y.shape)} "
                 f"and prediction {tuple(y_hat.shape)}; kexp never broadcasts one to the other"
             )
-        rho = self.rho(y_hat - y)
+        rho = self.rho(keras.ops.subtract(y_hat, y))
         axes = tuple(range(1, len(y.shape)))
         reduce = keras.ops.mean if self.elements == "mean" else keras.ops.sum
         return reduce(rho, axis=axes) if axes else rho
@@ -69,3 +66,10 @@ class RegressionLoss(Loss):
     def rho(self, residual: Any) -> Any:
         """ρ(r), elementwise, the shape of `residual`."""
         raise TypeError(f"{type(self).__name__} must define rho(residual)")
+
+
+def _agree(one: Any, other: Any) -> bool:
+    """Whether two shapes are the same as far as they are known (None is unknown)."""
+    return len(one) == len(other) and all(
+        a == b for a, b in zip(one, other, strict=True) if a is not None and b is not None
+    )

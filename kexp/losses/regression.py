@@ -19,8 +19,8 @@ def quadratic(residual: Any) -> Any:
 
 
 def absolute(residual: Any) -> Any:
-    """ρ(r) = |r|."""
-    return keras.ops.abs(residual)
+    """ρ(r) = |r|, with slope 0 at r = 0 on every backend (JAX's own |r| has slope 1 there)."""
+    return residual * keras.ops.stop_gradient(keras.ops.sign(residual))
 
 
 def huber(residual: Any, delta: Any) -> Any:
@@ -32,8 +32,8 @@ def huber(residual: Any, delta: Any) -> Any:
 
 def charbonnier(residual: Any, scale: Any) -> Any:
     """ρ(r) = c² (√(1 + (r/c)²) − 1), written so that small residuals lose no digits."""
-    squared = keras.ops.square(residual / scale)
-    return keras.ops.square(scale) * squared / (keras.ops.sqrt(1.0 + squared) + 1.0)
+    root = keras.ops.sqrt(1.0 + keras.ops.square(residual / scale))
+    return keras.ops.square(residual) / (root + 1.0)
 
 
 @choice

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kexp.dropouts import DropoutChoice
+from kexp.lazy import keras
 from kexp.norms import NormChoice
 from kexp.streams import Streams
 
@@ -43,3 +44,20 @@ def seed_weights(model: Any, streams: Streams) -> None:
                 seed = streams.integer(f"weights/{variable.path}")
                 again = type(initializer).from_config({**initializer.get_config(), "seed": seed})
                 variable.assign(again(variable.shape, dtype=variable.dtype))
+
+
+def fresh_model(
+    model: Model,
+    shapes: tuple[tuple, int],
+    dropout: DropoutChoice,
+    norm: NormChoice,
+    streams: Streams,
+) -> Any:
+    """A `keras.Model` for input shape and number of outputs, with the seed's initial weights.
+
+    What Keras keeps of earlier models in this process is let go first.
+    """
+    keras.utils.clear_session()
+    built = model.build(*shapes, dropout, norm)
+    seed_weights(built, streams)
+    return built

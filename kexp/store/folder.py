@@ -8,8 +8,9 @@ import os
 import platform
 import shutil
 import time
+import zipfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +96,9 @@ class RunFolder:
         if not self.checkpoint.exists():
             return None
         try:
-            with np.load(self.checkpoint, allow_pickle=False) as arrays:
+            with open(self.checkpoint, "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise StoreError(
                 f"the checkpoint {self.checkpoint} cannot be read ({error}); "
                 "start the run afresh with --force"
@@ -105,7 +106,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove every earlier result of this run, so that it starts afresh."""
-        for path in (self.history, self.summary, self.status, self.model, self.log):
+        for path in (self.config, self.history, self.summary, self.status, self.model, self.log):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
 
@@ -131,7 +132,7 @@ class RunFolder:
 
 def now() -> str:
     """The time in UTC, ISO 8601 to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _make_writable(path: Path) -> None:

@@ -59,10 +59,9 @@ class Denoise(Task):
         ):
             for i, image in enumerate(part.images):
                 if min(image.shape[:2]) < least:
-                    name = part.names[i] if part.names else f"number {i}"
                     raise DataError(
-                        f"image {name} of {image.shape[0]}×{image.shape[1]} pixels is smaller "
-                        f"than {least}×{least} (task.patch={self.patch})"
+                        f"image {part.name(i)} of {image.shape[0]}×{image.shape[1]} pixels is "
+                        f"smaller than {least}×{least} (task.patch={self.patch})"
                     )
 
     def epoch(self, train: Examples, streams: Streams, epoch: int) -> EpochData:

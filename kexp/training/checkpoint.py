@@ -17,7 +17,7 @@ from kexp.errors import StoreError
 
 def values(variables: Sequence[Any]) -> list[np.ndarray]:
     """The values of some variables, copied."""
-    return [np.array(keras.ops.convert_to_numpy(v.value)) for v in variables]
+    return [np.array(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(v))) for v in variables]
 
 
 def assign(variables: Sequence[Any], saved: Sequence[np.ndarray]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from kexp import measures
 from kexp.data import Splits
-from kexp.errors import Diverged
+from kexp.errors import Diverged, StoreError
 from kexp.progress import Reporter
 from kexp.schedules import Schedule
 from kexp.store import RunFolder
@@ -45,8 +45,9 @@ class Loop:
         self.meter = Meter(task, splits, streams)
         self.monitor = training.monitor or task.yardsticks[0]
         self.base_rate = float(engine.optimizer.learning_rate)
-        self.seconds = {"training": 0.0, "measuring": 0.0}
-        self.examples = 0
+        self.epoch_seconds: list[float] = []
+        self.measuring_seconds = 0.0
+        self.examples_per_epoch = 0
         self._portion = 1
         self.history: list[dict[str, Any]] = []
         self.best: list[np.ndarray] = checkpoint.values(self._model)
@@ -67,6 +68,11 @@ class Loop:
             return
         epoch, groups = checkpoint.unpack(saved)
         self.history = self.folder.rewind(epoch)
+        if len(self.history) != epoch:
+            raise StoreError(
+                f"{self.folder.history} has {len(self.history)} epochs, the checkpoint {epoch}; "
+                "start the run afresh with --force"
+            )
         checkpoint.assign(self._model, groups["model"])
         checkpoint.assign(self.engine.optimizer.variables, groups["optimizer"])
         self.best = groups["best"]
@@ -85,17 +91,18 @@ class Loop:
         steps = -(-len(data.order) // size)
         rates = self.rates(epoch, steps)
         self.engine.load(data.x, data.y)
-        started, total, done = time.perf_counter(), 0.0, 0
+        started, taken, done = time.perf_counter(), [], 0
         while done < steps:
             count = self._next_portion(done, len(data.order) // size)
             order = data.order[done * size : (done + count) * size].reshape(count, -1)
-            total += self._take(order, rates[done : done + count], epoch, done)
+            taken.append(self._take(order, rates[done : done + count], epoch, done))
             done += count
             self.reporter.steps(epoch, done, steps)
             check()
-        self.seconds["training"] += time.perf_counter() - started
-        self.examples += len(data.order)
-        return {"objective": total / steps, "learning_rate": float(rates[-1])}
+        self.epoch_seconds.append(time.perf_counter() - started)
+        self.examples_per_epoch = len(data.order)
+        objective = np.concatenate(taken).mean(dtype=np.float64)
+        return {"objective": float(objective), "learning_rate": float(rates[-1])}
 
     def keep(self, epoch: int, trained: dict[str, float]) -> None:
         """Measure an epoch, write its record, then the checkpoint that holds it."""
@@ -123,7 +130,7 @@ class Loop:
             )
         )
         self.folder.beat()
-        self.seconds["measuring"] += time.perf_counter() - started
+        self.measuring_seconds += time.perf_counter() - started
         self.reporter.epoch(record, self.training.epochs)
 
     def test(self) -> dict[str, dict[str, float]]:
@@ -165,7 +172,7 @@ class Loop:
                 seed = self.streams.integer(f"layer/{layer.name}", epoch)
                 generator.state.assign([seed, 0])
 
-    def _take(self, order: np.ndarray, rates: np.ndarray, epoch: int, done: int) -> float:
+    def _take(self, order: np.ndarray, rates: np.ndarray, epoch: int, done: int) -> np.ndarray:
         started = time.perf_counter()
         objectives = self.engine.steps(order, rates)
         bad = np.flatnonzero(~np.isfinite(objectives))
@@ -176,7 +183,7 @@ class Loop:
             )
         per_step = (time.perf_counter() - started) / len(order)
         self._portion = max(1, min(2 * self._portion, int(PORTION_SECONDS / per_step)))
-        return float(objectives.sum())
+        return objectives
 
     def _next_portion(self, done: int, full_steps: int) -> int:
         """How many steps to take at once: full batches together, a smaller last one alone."""

@@ -1,0 +1,102 @@
+"""Keeping the record of a run while it trains: config, status, log, environment, result."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from kexp import environment
+from kexp.data import Collection
+from kexp.errors import Diverged, Interrupted, KexpError, StoreError
+from kexp.experiment import Experiment
+from kexp.store import RunFolder, atomic, read_run
+from kexp.store.differences import differences
+from kexp.store.names import SCHEMA
+
+
+def refuse_other_run(folder: RunFolder, e: Experiment) -> None:
+    """Raise `StoreError` where the folder holds a run of another config."""
+    record = read_run(folder.path)
+    known = record.summary.get("identity") or record.config.get("identity")
+    if known not in (None, e.identity):
+        changed = "\n".join(f"  {line}" for line in differences(record.config, e.config))
+        raise StoreError(
+            f"{folder.path} holds a run of another config:\n{changed}\n"
+            "Use those values to go on with it, another name=…, or --force to train it afresh"
+        )
+
+
+@contextlib.contextmanager
+def recorded(folder: RunFolder, e: Experiment) -> Iterator[None]:
+    """Keep config, status and log of what happens inside, whatever happens."""
+    header = f"schema: {SCHEMA}\nidentity: {e.identity}\n"
+    atomic.write_text(folder.config, header + e.config_text)
+    folder.start()
+    with _logged(folder.log):
+        try:
+            yield
+        except BaseException as error:
+            folder.end(*_state_of(error))
+            if not isinstance(error, KexpError):
+                traceback.print_exc()
+            raise
+    folder.end("finished")
+
+
+def write_environment(
+    folder: RunFolder, e: Experiment, device: str, collection: Collection
+) -> None:
+    """Write environment.json: versions, device, code revision and the data's checksum."""
+    data = {"name": type(e.data).__name__.lower(), "sha256": collection.checksum()}
+    described = environment.describe(device, e.backend.threads, data)
+    atomic.write_json(folder.environment, described)
+
+
+def write_result(folder: RunFolder, model: Any, summary: dict[str, Any]) -> None:
+    """Write the model, which holds its best weights, and then the summary."""
+    partial = folder.path / ".partial.keras"
+    model.save(partial)
+    partial.replace(folder.model)
+    atomic.write_json(folder.summary, summary)
+
+
+def _state_of(error: BaseException) -> tuple[str, str]:
+    """The final state and the reason that an exception stands for."""
+    if isinstance(error, Diverged):
+        return "diverged", str(error)
+    if isinstance(error, (Interrupted, KeyboardInterrupt)):
+        return "interrupted", str(error) or "stopped from the keyboard"
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return "oom", "out of memory; a smaller training.batch_size needs less"
+    if isinstance(error, KexpError):
+        return "failed", str(error)
+    return "failed", f"{type(error).__name__}: {error}"
+
+
+class _Tee:
+    """A text stream that also writes to a log file."""
+
+    def __init__(self, stream: TextIO, log: TextIO):
+        self._stream, self._log = stream, log
+
+    def write(self, text: str) -> int:
+        self._log.write(text)
+        self._log.flush()
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Copy what Python prints inside to `path`."""
+    with open(path, "a", encoding="utf-8", errors="replace") as log:
+        out: Any = _Tee(sys.stdout, log)
+        err: Any = _Tee(sys.stderr, log)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            yield

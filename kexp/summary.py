@@ -1,0 +1,82 @@
+"""What is said of a run in one place: sizes, best and last epoch, onset, cost, test, verdict."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from kexp import environment, measures
+from kexp.data import Splits
+from kexp.experiment import Experiment
+from kexp.store.names import SCHEMA
+
+if TYPE_CHECKING:
+    from kexp.training.loop import Loop
+
+
+def summarise(
+    e: Experiment, loop: Loop, test: dict[str, dict[str, float]], splits: Splits
+) -> dict[str, Any]:
+    """Everything about a finished run that is not in its history."""
+    shown = measures.YARDSTICKS[loop.monitor]
+    last, best = loop.history[-1], loop.history[loop.best_epoch() - 1]
+    sentence = measures.verdict(loop.monitor, loop.curve(loop.monitor), last["gap"][loop.monitor])
+    return {
+        "schema": SCHEMA,
+        "identity": e.identity,
+        "label": e.label,
+        "seed": e.seed,
+        "config": e.config,
+        "monitor": loop.monitor,
+        "parameters": parameters(loop.engine.objective.model),
+        "sizes": _sizes(splits),
+        "epochs": len(loop.history),
+        "best_epoch": loop.best_epoch(),
+        "last": last,
+        "best": best,
+        **_overfitting(e, loop),
+        "test": test,
+        "verdict": f"{sentence}; test {shown.label} {shown.show(test['last'][loop.monitor])}",
+        "throughput": _throughput(loop),
+        "memory": {"peak_mib": environment.peak_memory_mib()},
+    }
+
+
+def headline(e: Experiment, model: Any, splits: Splits, device: str) -> str:
+    """What is about to be trained, in one line."""
+    sizes = ", ".join(f"{count:,} {part}" for part, count in _sizes(splits).items())
+    return (
+        f"{e.label}: {type(e.data).__name__.lower()} ({sizes}), {parameters(model):,} "
+        f"parameters, {e.backend.name} on {device}"
+    )
+
+
+def parameters(model: Any) -> int:
+    """The number of trained parameters of a model."""
+    return sum(math.prod(v.shape) for v in model.trainable_variables)
+
+
+def _sizes(splits: Splits) -> dict[str, int]:
+    return {part: len(getattr(splits, part)) for part in Splits.__annotations__}
+
+
+def _overfitting(e: Experiment, loop: Loop) -> dict[str, dict[str, Any]]:
+    """Onset and cost on validation, for the fit and for every yardstick."""
+    onset, cost = {}, {}
+    for name in ("fit", *e.task.yardsticks):
+        curve, higher = loop.curve(name), measures.YARDSTICKS[name].higher_is_better
+        onset[name], cost[name] = measures.onset(curve, higher), measures.cost(curve, higher)
+    return {"onset": onset, "cost": cost}
+
+
+def _throughput(loop: Loop) -> dict[str, Any]:
+    """Speed of those epochs that this process trained: none after a resume at the very end."""
+    seconds = sum(loop.epoch_seconds)
+    examples = loop.examples_per_epoch * len(loop.epoch_seconds)
+    return {
+        "examples_per_epoch": loop.examples_per_epoch,
+        "examples_per_second": examples / seconds if seconds else None,
+        "epoch_seconds": [round(s, 4) for s in loop.epoch_seconds],
+        "training_seconds": seconds,
+        "measuring_seconds": loop.measuring_seconds,
+    }

@@ -1,0 +1,86 @@
+"""Shared by all tests: no network, no writing outside a test's folder, tiny runs."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+TINY_CLASSIFIER = (
+    "task=mnist_convnet",
+    "data=digits",
+    "data.side=12",
+    "data.train_size=64",
+    "data.validation_size=40",
+    "data.test_size=40",
+    "model.filters=[8,8]",
+    "training.batch_size=16",
+    "training.epochs=2",
+)
+TINY_DENOISER = (
+    "task=denoise",
+    "data=archive",
+    "data.train=tiny.npz",
+    "data.validation_size=2",
+    "data.test_size=2",
+    "task.patch=16",
+    "task.patches_per_epoch=32",
+    "model.depth=3",
+    "model.width=8",
+    "training.batch_size=8",
+    "training.epochs=2",
+)
+
+
+def tiny(task: str, folder: Path, *overrides: str) -> list[str]:
+    """Overrides of a run of a second or two; later ones take the place of earlier ones."""
+    base = TINY_CLASSIFIER if task == "mnist_convnet" else TINY_DENOISER
+    places = [f"paths.results={folder / 'results'}", f"paths.data={folder / 'data'}"]
+    chosen = {text.partition("=")[0]: text for text in (*base, *places, *overrides)}
+    return list(chosen.values())
+
+
+def the_run(folder: Path) -> Path:
+    """The only run below `folder`."""
+    (status,) = folder.rglob("status.json")
+    return status.parent
+
+
+def read(run: Path, name: str) -> dict[str, Any]:
+    """A JSON file of a run; strict, so that NaN would be an error."""
+    return json.loads((run / name).read_text(), parse_constant=_no_constant)
+
+
+def history(run: Path) -> list[dict[str, Any]]:
+    """The epochs of a run."""
+    lines = (run / "history.jsonl").read_text().splitlines()
+    return [json.loads(line, parse_constant=_no_constant) for line in lines]
+
+
+def _no_constant(text: str) -> None:
+    raise AssertionError(f"{text} is not JSON")
+
+
+@pytest.fixture(scope="session")
+def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with `tiny.npz`: eight 32×32 cuts of a real photograph."""
+    import numpy as np
+    from skimage import data
+
+    folder = tmp_path_factory.mktemp("images")
+    camera = data.camera()
+    cuts = [camera[i : i + 32, 2 * i : 2 * i + 32] for i in range(60, 220, 20)]
+    np.savez(folder / "tiny.npz", x=np.stack(cuts))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_images: Path) -> Path:
+    """A test's folder, with `data/tiny.npz` in it."""
+    (tmp_path / "data").symlink_to(tiny_images)
+    return tmp_path

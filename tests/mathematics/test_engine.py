@@ -1,0 +1,223 @@
+"""Engines: the steps they take, against steps worked out in NumPy."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from kexp import layers
+from kexp.dropouts import Standard
+from kexp.losses import CrossEntropy, Huber, Quadratic
+from kexp.models import Convnet, seed_weights
+from kexp.norms import Batch
+from kexp.objective import Objective
+from kexp.optimizers import SGD, Adam, AdamW
+from kexp.regularizers import L2, Zero
+from kexp.streams import Streams
+from kexp.training.engine import as_input, make_engine
+from tests import references
+from tests.mathematics.backend import array, central_difference, tensor, whole
+
+RNG = np.random.default_rng(2)
+X = RNG.normal(size=(12, 3)).astype(np.float32)
+Y = (X @ [[1.0], [-2.0], [0.5]] + RNG.normal(0, 0.1, (12, 1))).astype(np.float32)
+START = np.array([[0.5], [0.2], [-0.3]], np.float32)
+PLAIN = SGD(learning_rate=0.1, momentum=0.0)
+
+
+def linear(loss=None, regularizer=None, optimizer=PLAIN):
+    """An engine that fits ŷ = x·θ + b, loaded with X and Y."""
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(1, name="dense")(inputs))
+    model.get_layer("dense").kernel.assign(START)
+    engine = make_engine(
+        Objective(model, loss or Quadratic(), regularizer or Zero()), optimizer.build()
+    )
+    engine.load(X, Y)
+    return engine
+
+
+def weights(engine) -> np.ndarray:
+    """θ and b as one vector."""
+    return np.concatenate([array(v).ravel() for v in engine.objective.model.trainable_variables])
+
+
+def objective_at(theta, picked, rho, strength):
+    """(1/N) Σ ρ(x·θ + b − y) + λ Σθ² in float64."""
+    residual = X[picked].astype(float) @ theta[:3] + theta[3] - Y[picked, 0]
+    return rho(residual).mean() + references.l2(theta[:3], strength)
+
+
+def descend(theta, order, rates, rho, strength):
+    """Plain gradient steps in NumPy; the objectives before each, and the end."""
+    objectives = []
+    for picked, rate in zip(order, rates, strict=True):
+
+        def here(at, picked=picked):
+            return objective_at(at, picked, rho, strength)
+
+        objectives.append(here(theta))
+        theta = theta - rate * central_difference(here, theta)
+    return objectives, theta
+
+
+@pytest.mark.parametrize(
+    ("loss", "rho"),
+    [(Quadratic(), references.quadratic), (Huber(delta=0.5), lambda r: references.huber(r, 0.5))],
+    ids=["quadratic", "huber"],
+)
+def test_each_step_is_a_gradient_step_at_its_own_rate(loss, rho):
+    """Objectives are those before each step; a rate of 0 leaves the weights where they are."""
+    order = np.array([[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [3, 3, 0, 7]], np.int32)
+    rates = np.array([0.1, 0.0, 0.3, 0.02], np.float32)
+    engine = linear(loss, L2(strength=0.05))
+    start = weights(engine).astype(float)
+    expected, end = descend(start, order, rates, rho, 0.05)
+    np.testing.assert_allclose(engine.steps(order, rates), expected, rtol=1e-5)
+    np.testing.assert_allclose(weights(engine), end, rtol=1e-5, atol=1e-6)
+
+
+def test_portions_of_steps_are_the_same_as_all_at_once():
+    order = RNG.permutation(12).astype(np.int32).reshape(6, 2)
+    rates = np.linspace(0.3, 0.05, 6).astype(np.float32)
+    whole, parts = linear(optimizer=Adam()), linear(optimizer=Adam())
+    objectives = whole.steps(order, rates)
+    pieces = [parts.steps(order[a:b], rates[a:b]) for a, b in ((0, 1), (1, 4), (4, 6))]
+    np.testing.assert_allclose(np.concatenate(pieces), objectives, rtol=1e-6)
+    np.testing.assert_allclose(weights(parts), weights(whole), rtol=1e-6)
+
+
+def test_batches_of_another_size_are_taken():
+    engine = linear()
+    for size in (4, 3, 1):
+        objective = engine.steps(np.arange(size, dtype=np.int32)[None], np.array([0.0], np.float32))
+        theta = weights(engine).astype(float)
+        expected = objective_at(theta, np.arange(size), references.quadratic, 0)
+        assert objective == pytest.approx([expected], rel=1e-5)
+
+
+def test_other_arrays_can_be_loaded():
+    engine = linear()
+    order, rates = np.array([[0, 1]], np.int32), np.zeros(1, np.float32)
+    before = engine.steps(order, rates)
+    engine.load(X[2:], Y[2:])
+    assert engine.steps(order, rates) == pytest.approx(linear().steps(order + 2, rates))
+    engine.load(X, Y)
+    assert engine.steps(order, rates) == pytest.approx(before)
+
+
+def test_the_objective_falls_to_the_solution_of_ridge_regression():
+    engine = linear(regularizer=L2(strength=0.1))
+    order = np.tile(np.arange(12, dtype=np.int32), (200, 1))
+    objectives = engine.steps(order, np.full(200, 0.2, np.float32))
+    assert np.all(np.diff(objectives) <= 1e-6)
+    design = np.hstack([X, np.ones((12, 1))]).astype(float)
+    ridge = np.diag([0.2, 0.2, 0.2, 0.0])  # λ Σθ² has slope 2λθ, and none in the bias
+    solution = np.linalg.solve(design.T @ design / 12 + ridge, design.T @ Y[:, 0] / 12)
+    np.testing.assert_allclose(weights(engine), solution, atol=1e-4)
+
+
+def test_a_number_assigned_between_steps_counts_in_the_next():
+    engine = linear(Huber(delta=0.5), L2(strength=0.05))
+    order, rates = np.arange(12, dtype=np.int32)[None], np.zeros(1, np.float32)
+    theta = weights(engine).astype(float)
+    for delta, strength in ((0.5, 0.05), (0.1, 0.05), (0.1, 2.0)):
+        engine.objective.loss_numbers["delta"].assign(delta)
+        engine.objective.regularizer_numbers["strength"].assign(strength)
+        rho = lambda r, delta=delta: references.huber(r, delta)  # noqa: E731
+        expected = objective_at(theta, np.arange(12), rho, strength)
+        assert engine.steps(order, rates) == pytest.approx([expected], rel=1e-5)
+
+
+def noisy(rate: float):
+    """An engine on a network with nothing but dropout before a sum, on inputs of 1."""
+    inputs = keras.Input((400,))
+    x = layers.Dropout(rate, name="dropout")(inputs)
+    sums = keras.layers.Dense(1, kernel_initializer="ones", name="dense")(x)
+    engine = make_engine(Objective(keras.Model(inputs, sums), Quadratic(), Zero()), PLAIN.build())
+    engine.load(np.ones((8, 400), np.float32), np.full((8, 1), 400, np.float32))
+    return engine
+
+
+def test_dropout_is_on_in_steps_and_its_rate_can_be_assigned_between_them():
+    engine = noisy(0.5)
+    order, rates = np.arange(8, dtype=np.int32)[None], np.zeros(1, np.float32)
+    first, second = engine.steps(order, rates), engine.steps(order, rates)
+    assert 0 < first != second > 0
+    generator = engine.objective.model.get_layer("dropout").seed_generator
+    for _ in range(2):
+        generator.state.assign([7, 0])
+        third = engine.steps(order, rates)
+        generator.state.assign([7, 0])
+        assert engine.steps(order, rates) == third
+    engine.objective.model.get_layer("dropout").rate.assign(0.0)
+    assert engine.steps(order, rates) == 0
+
+
+def test_predictions_are_in_inference_mode():
+    engine = noisy(0.5)
+    ones = np.ones((5, 400), np.float32)
+    assert np.array_equal(engine.predict(ones), np.full((5, 1), 400, np.float32))
+
+
+def test_images_of_bytes_are_scaled_and_a_convnet_learns_them():
+    images = RNG.integers(0, 256, (16, 10, 10, 1)).astype(np.uint8)
+    labels = np.arange(16, dtype=np.int32) % 2
+    images[labels == 1, :5] //= 4
+    model = Convnet(filters=[4]).build((10, 10, 1), 2, Standard(rate=0.2), Batch())
+    seed_weights(model, Streams(0))
+    engine = make_engine(Objective(model, CrossEntropy(), L2()), Adam().build())
+    engine.load(images, labels)
+    before = engine.predict(images)
+    expected = array(whole(model)(tensor(images / 255)))
+    np.testing.assert_allclose(before, expected, rtol=1e-4, atol=1e-5)
+    order = np.array([RNG.permutation(16) for _ in range(40)], np.int32)
+    engine.steps(order, np.full(40, 0.01, np.float32))
+    norm = model.get_layer("norm_1")
+    assert np.any(array(norm.moving_mean) != 0), "moving statistics move with the steps"
+    after = engine.predict(images)
+    loss = references.crossentropy(after, labels).mean()
+    assert loss < 0.5 * references.crossentropy(before, labels).mean()
+    assert np.array_equal(after, engine.predict(images)), "predictions change nothing"
+
+
+def test_input_of_bytes_is_scaled_and_other_input_is_not():
+    assert array(as_input(np.array([0, 51, 255], np.uint8))) == pytest.approx([0, 0.2, 1])
+    assert array(as_input(np.array([0.0, 51.0]))) == pytest.approx([0, 51])
+
+
+def test_weight_decay_of_adamw_is_of_kernels_only():
+    """Without a slope Adam stands still, so that only decay moves: θ ← θ − rate · decay · θ."""
+    inputs = keras.Input((3,))
+    x = keras.layers.Dense(2, name="dense")(inputs)
+    x = keras.layers.LayerNormalization(name="norm")(x)
+    model = keras.Model(inputs, keras.layers.Dense(1, name="last", kernel_initializer="zeros")(x))
+    model.get_layer("dense").kernel.assign(np.ones((3, 2)))
+    model.get_layer("dense").bias.assign([1.0, 1.0])
+    engine = make_engine(
+        Objective(model, Quadratic(), Zero()), AdamW(learning_rate=0.1, weight_decay=0.5).build()
+    )
+    engine.load(np.zeros((2, 3), np.float32), np.zeros((2, 1), np.float32))
+    engine.steps(np.array([[0, 1]], np.int32), np.array([0.1], np.float32))
+    dense, norm = model.get_layer("dense"), model.get_layer("norm")
+    np.testing.assert_allclose(array(dense.kernel), 0.95, rtol=1e-6)
+    for kept in (dense.bias, norm.gamma):
+        assert np.array_equal(array(kept), np.ones(2))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_with_momentum_is_its_recursion(momentum, nesterov):
+    """v ← μ v − rate · slope; θ ← θ + v, or θ + μ v − rate · slope after Nesterov."""
+    engine = linear(optimizer=SGD(learning_rate=0.1, momentum=momentum, nesterov=nesterov))
+    order = np.arange(12, dtype=np.int32).reshape(3, 4)
+    theta, velocity = weights(engine).astype(float), np.zeros(4)
+    for picked in order:
+        slope = central_difference(
+            lambda at, picked=picked: objective_at(at, picked, references.quadratic, 0), theta
+        )
+        velocity = momentum * velocity - 0.1 * slope
+        theta = theta + (momentum * velocity - 0.1 * slope if nesterov else velocity)
+    engine.steps(order, np.full(3, 0.1, np.float32))
+    np.testing.assert_allclose(weights(engine), theta, rtol=1e-4, atol=1e-6)

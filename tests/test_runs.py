@@ -1,0 +1,154 @@
+"""Whole runs: every choice trains, and the record says what happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kexp
+from kexp.config import places
+from tests.conftest import history, read, the_run, tiny
+
+GROUPS = places.groups()
+LOSSES = {
+    "mnist_convnet": ("crossentropy", "label_smoothing", "focal"),
+    "denoise": ("mse", "mae", "huber", "charbonnier"),
+}
+CHOICES = [
+    (task, f"{group}={option}")
+    for task in LOSSES
+    for group in ("regularizer", "dropout", "norm", "optimizer", "schedule")
+    for option in GROUPS[group]
+] + [(task, f"loss={loss}") for task, losses in LOSSES.items() for loss in losses]
+CHOICES += [("denoise", f"task/noise={option}") for option in GROUPS["task/noise"]]
+
+
+def test_every_loss_is_tried() -> None:
+    assert sorted(GROUPS["loss"]) == sorted(sum(LOSSES.values(), ()))
+
+
+@pytest.mark.parametrize(("task", "choice"), CHOICES)
+def test_every_choice_trains(task: str, choice: str, folder: Path) -> None:
+    summary = kexp.run(*tiny(task, folder, choice, "training.epochs=1"), quiet=True)
+    run = the_run(folder)
+    assert read(run, "status.json")["state"] == "finished"
+    for split in ("probe", "validation"):
+        values = summary["last"][split]
+        assert all(np.isfinite(value) for value in values.values())
+        assert values["objective"] == pytest.approx(values["fit"] + summary["last"]["penalty"])
+    has_penalty = choice.startswith("regularizer=") and choice != "regularizer=none"
+    assert (summary["last"]["penalty"] > 0) == has_penalty
+
+
+@pytest.mark.parametrize("task", LOSSES)
+def test_record_is_complete(task: str, folder: Path) -> None:
+    summary = kexp.run(*tiny(task, folder), quiet=True)
+    run = the_run(folder)
+    names = {file.name for file in run.iterdir() if not file.name.startswith(".")}
+    assert names == {
+        "config.yaml",
+        "status.json",
+        "history.jsonl",
+        "summary.json",
+        "environment.json",
+        "checkpoint",
+        "model.keras",
+        "log.txt",
+    }
+    assert read(run, "summary.json")["verdict"] == summary["verdict"]
+    environment = read(run, "environment.json")
+    assert environment["data"]["sha256"] and environment["packages"]["keras"]
+    epochs = history(run)
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2]
+    for epoch in epochs:
+        for name, gap in epoch["gap"].items():
+            sign = -1 if name in ("psnr", "ssim") else 1
+            difference = epoch["validation"][name] - epoch["probe"][name]
+            assert gap == pytest.approx(sign * difference)
+
+
+def test_best_weights_are_kept(folder: Path) -> None:
+    """model.keras holds the weights of the best epoch, and loads in Keras's safe mode."""
+    import keras
+
+    import kexp.layers  # noqa: F401  (registers the layers)
+    from kexp.data import Digits
+    from kexp.streams import Streams
+    from kexp.yardsticks import nll
+
+    rates = ("optimizer.learning_rate=0.02", "training.epochs=40", "dropout.rate=0.1")
+    summary = kexp.run(*tiny("mnist_convnet", folder, *rates), quiet=True)
+    model = keras.saving.load_model(the_run(folder) / "model.keras", safe_mode=True)
+    data = Digits(side=12, train_size=64, validation_size=40, test_size=40)
+    test = data.split(data.load(folder), Streams(0)).test
+    measured = nll(model.predict(test.images / 255, verbose=0), test.labels).mean()
+    assert measured == pytest.approx(summary["test"]["best"]["nll"], rel=1e-4)
+    assert summary["best_epoch"] < 40, "the example must have a best epoch before the last"
+
+
+def test_early_stopping(folder: Path) -> None:
+    options = ("training.epochs=40", "training.patience=2", "optimizer.learning_rate=0.05")
+    summary = kexp.run(*tiny("mnist_convnet", folder, *options), quiet=True)
+    assert summary["epochs"] == summary["best_epoch"] + 2 < 40
+
+
+def test_monitor_chooses_the_best_epoch(folder: Path) -> None:
+    options = ("training.epochs=4", "training.monitor=error", "optimizer.learning_rate=0.02")
+    summary = kexp.run(*tiny("mnist_convnet", folder, *options), quiet=True)
+    errors = [epoch["validation"]["error"] for epoch in history(the_run(folder))]
+    assert summary["best_epoch"] == int(np.argmin(errors)) + 1
+
+
+def test_schedule_reaches_the_optimizer(folder: Path) -> None:
+    kexp.run(*tiny("mnist_convnet", folder, "schedule=cosine", "training.epochs=3"), quiet=True)
+    rates = [epoch["learning_rate"] for epoch in history(the_run(folder))]
+    expected = [1e-3 * 0.5 * (1 + np.cos(np.pi * last / 12)) for last in (3, 7, 11)]
+    assert rates == pytest.approx(expected)
+
+
+def test_memorisation_is_logged(folder: Path) -> None:
+    """Flipped labels are fitted in time; a clean run says nothing about them."""
+    noisy = ("data.label_noise=0.3", "training.epochs=60", "dropout=none")
+    options = (*noisy, "optimizer.learning_rate=0.005", "model.filters=[32]")
+    kexp.run(*tiny("mnist_convnet", folder, *options), quiet=True)
+    shares = [epoch["memorisation"] for epoch in history(the_run(folder))]
+    assert shares[0] < 0.35 < 0.7 < shares[-1] <= 1
+
+
+def test_outliers_are_logged(folder: Path) -> None:
+    summary = kexp.run(*tiny("denoise", folder, "data.outliers=0.2"), quiet=True)
+    assert 0 <= summary["last"]["memorisation"] <= 1
+    clean = kexp.run(*tiny("denoise", folder), quiet=True)
+    assert clean["last"]["memorisation"] is None
+    assert clean["last"]["probe"]["mse"] < summary["last"]["probe"]["mse"] / 2
+    assert clean["last"]["validation"]["mse"] < 0.03 > summary["last"]["validation"]["mse"]
+
+
+def test_colour(folder: Path) -> None:
+    options = ("data=photos", "data.colour=rgb", "task.patches_per_epoch=8", "training.epochs=1")
+    left = [o for o in tiny("denoise", folder) if not o.startswith(("data", "task.patches"))]
+    left = [o for o in left if not o.startswith("training.epochs")]
+    summary = kexp.run(*left, *options, "data.train_size=2", "data.validation_size=1", quiet=True)
+    assert summary["config"]["data"]["colour"] == "rgb"
+    assert summary["sizes"]["test"] == 3
+
+
+def test_notebook_is_left_as_it_was(folder: Path) -> None:
+    import logging
+    import os
+    import signal
+
+    before = (os.getcwd(), logging.root.handlers[:], signal.getsignal(signal.SIGINT))
+    kexp.run(*tiny("mnist_convnet", folder, "training.epochs=1"), quiet=True)
+    assert before == (os.getcwd(), logging.root.handlers[:], signal.getsignal(signal.SIGINT))
+
+
+def test_load_gives_runs_and_epochs(folder: Path) -> None:
+    kexp.sweep(*tiny("mnist_convnet", folder, "seed=0,1", "training.epochs=2"), quiet=True)
+    runs = kexp.load(folder / "results")
+    assert sorted(runs["seed"]) == [0, 1] and set(runs["state"]) == {"finished"}
+    assert runs["last.gap.nll"].notna().all()
+    epochs = kexp.load(folder / "results", epochs=True)
+    assert len(epochs) == 4 and "validation.nll" in epochs
