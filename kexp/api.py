@@ -41,7 +41,7 @@ class Session:
     def experiment(self, overrides: Sequence[str]) -> Experiment:
         """The checked experiment that some overrides describe. Raises `ConfigError`."""
         config = self.composer.config(overrides)
-        return build(config, self.composer.label(overrides), self.modules)
+        return build(config, self.composer.label(overrides), self.modules, self.config_dir)
 
     def run(self, overrides: Sequence[str], force: bool = False) -> dict[str, Any]:
         """One run, on the fallback data where the data set cannot be had; its summary."""

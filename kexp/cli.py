@@ -59,8 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _complain(text: str, code: int, arguments: Sequence[str]) -> int:
     if "--debug" in arguments:
         traceback.print_exc()
-    print(f"kexp: {text}", file=sys.stderr)
+    print(f"kexp: {_harmless(text)}", file=sys.stderr)
     return code
+
+
+def _harmless(text: str) -> str:
+    """The text with characters that a terminal would obey, such as escapes, spelled out."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

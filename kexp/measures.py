@@ -97,10 +97,8 @@ def onset(
     """
     if len(curve) <= PERSISTENCE:
         return None
-    outside = _outside(curve, higher_is_better, tolerance)
-    best = best_epoch(curve, higher_is_better)
-    stayed_out = len(curve) - best >= PERSISTENCE and bool(outside[-PERSISTENCE:].all())
-    return best if stayed_out else None
+    stayed_out = _outside(curve, higher_is_better, tolerance)[-PERSISTENCE:].all()
+    return best_epoch(curve, higher_is_better) if stayed_out else None
 
 
 def cost(curve: Sequence[float], higher_is_better: bool = False) -> float:
@@ -136,4 +134,4 @@ def _outside(curve: Sequence[float], higher_is_better: bool, tolerance: float) -
     """Which epochs are worse than the best by more than tolerance and noise, shape (epochs,)."""
     values = np.asarray(curve, dtype=float) * (-1 if higher_is_better else 1)
     lowest = np.min(values)
-    return values > lowest + max(tolerance * abs(lowest), DEVIATIONS * noise(values))
+    return values > lowest + max(tolerance * abs(lowest), DEVIATIONS * noise(curve))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Glob, Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 
@@ -21,6 +21,7 @@ from kexp.errors import ConfigError, Interrupted, KexpError
 
 if TYPE_CHECKING:
     from kexp.api import Session
+    from kexp.experiment import Experiment
 
 
 @dataclass
@@ -41,8 +42,7 @@ def sweep(session: Session, overrides: Sequence[str], limit: int | None, force: 
     than `limit` of them, and `Interrupted` where a signal stopped it.
     """
     jobs = expand(session.composer, overrides, limit)
-    for job in jobs:
-        session.experiment(job)
+    _refuse_shared_folders([session.experiment(job) for job in jobs])
     session.reporter.say(f"sweep of {len(jobs)} runs")
     result, interrupted = Sweep(), []
 
@@ -64,32 +64,53 @@ def sweep(session: Session, overrides: Sequence[str], limit: int | None, force: 
 
 def expand(composer: Composer, overrides: Sequence[str], limit: int | None) -> list[list[str]]:
     """The overrides of each run: the product of all the values given. Raises `ConfigError`."""
-    parsed = [_listed(parse(text), composer) for text in overrides]
+    parsed = composer.read(overrides)
+    chosen = [o for o in parsed if not o.is_sweep_override()]
+    parsed = [_listed(override, composer, chosen) for override in parsed]
     count = math.prod(_levels(override) for override in parsed)
+    if not count:
+        raise ConfigError("this sweep has no runs: a range is empty")
     if limit is not None and count > limit:
         raise ConfigError(
             f"this sweep has {count:,} runs, more than {limit:,}; add --yes if that is meant"
         )
     (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return [list(job) for job in jobs]
+    return [list(job) for job in dict.fromkeys(tuple(job) for job in jobs)]
 
 
-def _listed(override: Override, composer: Composer) -> Override:
-    """The override with a glob replaced by the options that it matches."""
+def _refuse_shared_folders(experiments: list[Experiment]) -> None:
+    """Refuse different runs that would be written to the same folder, as one `name` makes them."""
+    folders: dict[Path, str] = {}
+    for experiment in experiments:
+        if folders.setdefault(experiment.folder, experiment.identity) != experiment.identity:
+            raise ConfigError(
+                f"several runs would be written to {experiment.folder}; leave name out, or let "
+                "it tell them apart, as in 'name=mine-${seed}'"
+            )
+
+
+def _listed(override: Override, composer: Composer, chosen: list[Override]) -> Override:
+    """The override with a glob replaced by the options that it matches and that fit the task."""
     key, value = override.key_or_group, override.value()
     if override.is_sweep_override() and override.is_interval_sweep():
         raise ConfigError(f"{override.input_line}: an interval has no grid; list the values")
     if not isinstance(value, Glob):
         return override
-    matching = value.filter(composer.groups.get(key, []))
+    matching = value.filter(composer.options(key, chosen))
     if not matching:
         raise ConfigError(f"{override.input_line} matches no option of a config group")
     return parse(f"{key}={','.join(matching)}")
 
 
 def _levels(override: Override) -> int:
+    """How many values are given; of a range without counting them one by one."""
     if not override.is_sweep_override():
         return 1
+    value = override.value()
+    if isinstance(value, RangeSweep):
+        if not value.step:
+            raise ConfigError(f"{override.input_line}: the step of a range must not be 0")
+        return max(0, math.ceil(((value.stop or 0) - (value.start or 0)) / value.step))
     return sum(1 for _ in override.sweep_string_iterator())
 
 

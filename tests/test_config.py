@@ -49,12 +49,9 @@ def task_for(group: str, option: str) -> str:
         return "denoise"
     for task in TASKS:
         kind = option_class("task", task).target
-        if option in fitting(group, kind) and (group, option, task) not in UNFIT:
+        if option in fitting(group, kind):
             return task
     raise AssertionError(f"{group}={option} fits no task")
-
-
-UNFIT = {("model", "convnet", "denoise"), ("model", "dncnn", "mnist_convnet")}
 
 
 def overrides_for(group: str, option: str) -> list[str]:
@@ -108,14 +105,13 @@ def test_every_option_file_says_what_it_is(group: str, option: str) -> None:
 def test_every_class_of_every_group_has_an_option() -> None:
     """What Python offers, the command line offers."""
     for key in KINDS:
-        kind = kind_of(key)
         if key in ("training", "backend"):
             continue
         group = key.replace(".", "/")
         offered = {option_class(group, option) for option in groups()[group]}
         classes = {
             cls
-            for cls in all_subclasses(kind)
+            for cls in all_subclasses(kind_of(key))
             if cls.__module__.startswith(SOURCES[key]) and not all_subclasses(cls)
         }
         assert offered == classes, group

@@ -381,6 +381,8 @@ def test_f07_classification_loss_for_images(loss: str, refusal) -> None:
         ("data=archive", "data.train must be given: add data.train=…"),
         ("data.label_noise=0.1 task=denoise", "for denoising use data.outliers"),
         ("data.outliers=0.1", "for classification use data.label_noise"),
+        ("model=dncnn", "model=dncnn is for regression, but task=mnist_convnet is classification"),
+        ("task=denoise model=convnet", "model can be dncnn, or choose another task"),
     ],
 )
 def test_f07_data_that_do_not_fit(overrides: str, said: str, refusal) -> None:
@@ -606,7 +608,7 @@ def test_f11_users_class_is_checked_like_kexps(tmp_path: Path, refusal, forget_m
     where = ("--config-dir", str(folder), "--module", "wing", "task=denoise", "loss=wing")
     assert refusal(*where, "loss.width=-1") == "loss.width must be a number > 0, got -1"
     assert "did you mean loss.width" in refusal(*where, "loss.widht=1")
-    assert "for regression" in refusal(*where[:4], "loss=wing")
+    assert "loss=wing is for regression" in refusal(*where[:4], "loss=wing")
     assert "Did you mean loss=wing?" in refusal(*where[:5], "loss=wnig")
 
 
@@ -685,6 +687,10 @@ def test_f11_users_loss_trains(tmp_path: Path) -> None:
         ("task=denoise,mnist_convnet task/noise=poisson", "task/noise belongs to task=denoise"),
         ("+typo=1,2", "keys cannot be added"),
         ("loss=glob(x*)", "matches no option"),
+        ("seed=range(1,1)", "this sweep has no runs"),
+        ("seed=range(0,1,0)", "the step of a range must not be 0"),
+        ("dropout=none dropout=standard", "dropout is given twice"),
+        ("name=x seed=1,2", "several runs would be written to results/mnist_convnet/x"),
         ("dropout.rate=interval(0,1)", "an interval has no grid"),
     ],
 )
@@ -695,11 +701,18 @@ def test_f12_one_bad_value(overrides: str, said: str, refusal) -> None:
 def test_f13_size_is_shown_and_limited(refusal, capsys, no_training: list[str]) -> None:
     said = refusal("seed=range(500)", "dropout=none,standard,spatial", command="sweep")
     assert said == "this sweep has 1,500 runs, more than 1,000; add --yes if that is meant"
+    said = refusal("seed=range(1000000000000)", command="sweep")
+    assert "this sweep has 1,000,000,000,000 runs" in said
     said = refusal("--limit", "3", "seed=1,2,3,4", command="sweep")
     assert "this sweep has 4 runs, more than 3" in said
     assert main(["sweep", "--limit", "3", "--yes", "seed=1,2,3,4", "dropout=none"]) == 0
     assert "4 runs" in capsys.readouterr().out.splitlines()[0]
     assert no_training == ["dropout=none" + ("" if i == 0 else f",seed={i}") for i in (1, 2, 3, 4)]
+
+
+def test_f13_a_glob_takes_what_fits(no_training: list[str]) -> None:
+    assert main(["sweep", "loss=glob(*)", "seed=0"]) == 0
+    assert no_training == ["default", "loss=focal", "loss=label_smoothing"]
 
 
 # 14 No extra keys

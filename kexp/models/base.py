@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from kexp.dropouts import DropoutChoice
 from kexp.lazy import keras
@@ -12,6 +12,9 @@ from kexp.streams import Streams
 
 class Model:
     """A network as a config choice: parameters now, a `keras.Model` when built."""
+
+    target: ClassVar[str]
+    """Kind of target that its output is for: `"classification"` or `"regression"`."""
 
     def check(self, norm: NormChoice) -> None:
         """Raise `ValueError` where `norm` cannot be placed in this network."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -21,6 +21,8 @@ class Convnet(Model):
     example. Dropout stands before the flattening, which for element-wise dropout is the same as
     after it, and lets spatial dropout see feature maps.
     """
+
+    target: ClassVar[str] = "classification"
 
     filters: list[Count] = Field(default_factory=lambda: [32, 64], min_length=1)
     kernel_size: Count = 3

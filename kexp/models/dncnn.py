@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ class DnCNN(Model):
     returns its input. `model.depth=17 model.width=64 norm=batch` is the network of Zhang et al.
     2017. The image may have any size.
     """
+
+    target: ClassVar[str] = "regression"
 
     depth: Annotated[int, Field(ge=2)] = 6
     width: Count = 32

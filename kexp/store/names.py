@@ -38,9 +38,9 @@ def run_name(label: str, identity_hash: str) -> str:
 
 def check_name(key: str, name: str) -> str:
     """`name` if it can be the name of one folder inside another; else a `ConfigError`."""
-    if not re.fullmatch(r"[^\W.][\w.=,+ -]*", name) or len(name.encode()) > 200:
+    if not re.fullmatch(r"[^\W.]([\w.=,+ -]*[\w=,+-])?", name) or len(name.encode()) > 200:
         raise ConfigError(
             f"{key} must be the name of one folder (letters, digits, . _ - = , + and space, "
-            f"at most 200 bytes, not starting with a dot), got {name!r}"
+            f"at most 200 bytes, not starting or ending with a dot), got {name!r}"
         )
     return name
