@@ -235,11 +235,18 @@ def test_f44_f46_full_disk_keeps_the_checkpoint(folder: Path, undisturbed: Path)
     assert_same(run, undisturbed)
 
 
-def test_f45_results_that_cannot_be_written(folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_f45_results_that_are_a_file(folder: Path, capsys: pytest.CaptureFixture) -> None:
     (folder / "file").write_text("in the way")
     code = main(["run", *tiny("mnist_convnet", folder, f"paths.results={folder / 'file'}")])
-    assert code == 1
-    assert "cannot write to" in (err := capsys.readouterr().err) and "paths.results=" in err
+    assert code == 2
+    assert "paths.results" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a place nobody may write to")
+def test_f45_results_that_cannot_be_written(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["run", *tiny("mnist_convnet", folder, "paths.results=/proc/kexp")]) == 1
+    err = capsys.readouterr().err
+    assert "cannot write to /proc/kexp" in err and "paths.results=" in err
 
 
 def test_f48_finished_run_is_a_no_op(folder: Path, capsys: pytest.CaptureFixture) -> None:
