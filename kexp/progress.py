@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TextIO
 
 from kexp.measures import YARDSTICKS
 
@@ -29,15 +29,15 @@ class Reporter:
 
 
 class Lines(Reporter):
-    """One line per epoch, for pipes, logs and notebooks."""
+    """One line per epoch, for pipes and notebooks, on what is standard output when it is made."""
 
-    def __init__(self, write: Callable[[str], None] | None = None):
-        self._write = write or (lambda text: print(text, flush=True))
+    def __init__(self) -> None:
+        self._out = sys.stdout
         self._yardstick = "fit"
 
     def say(self, text: str) -> None:
         """Print the line."""
-        self._write(text)
+        print(text, file=self._out, flush=True)
 
     @contextlib.contextmanager
     def running(self, epochs: int, yardstick: str) -> Iterator[None]:
@@ -47,35 +47,78 @@ class Lines(Reporter):
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
         """Print train (probe), validation and gap of the epoch."""
-        self._write(epoch_line(record, epochs, self._yardstick))
+        self.say(epoch_line(record, epochs, self._yardstick))
 
 
 class Live(Lines):
     """The same lines above a progress bar, in a terminal."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: Any = None
+
+    def say(self, text: str) -> None:
+        """Print the line, above the bar if there is one."""
+        if self._bar is None:
+            super().say(text)
+        else:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     @contextlib.contextmanager
     def running(self, epochs: int, yardstick: str) -> Iterator[None]:
         """Show a bar over all epochs while training."""
+        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._yardstick = yardstick
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:3.0f} %"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, transient=True) as self._bar:
-            self._task = self._bar.add_task("training", total=epochs)
-            write, self._write = self._write, self._bar.console.print
+        console = Console(file=self._out)
+        bar = Progress(
+            *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+        )
+        with super().running(epochs, yardstick), bar:
+            self._task, self._bar = bar.add_task("training", total=epochs), bar
             try:
                 yield
             finally:
-                self._write = write
+                self._bar = None
 
     def steps(self, epoch: int, done: int, total: int) -> None:
         """Move the bar."""
         self._bar.update(self._task, completed=epoch - 1 + done / total)
+
+
+class Logged(Reporter):
+    """Passes everything on to another reporter, and what is said to a log as well."""
+
+    def __init__(self, reporter: Reporter, log: TextIO):
+        self._reporter, self._log = reporter, log
+        self._yardstick = "fit"
+
+    def say(self, text: str) -> None:
+        """Say and log the line."""
+        print(text, file=self._log, flush=True)
+        self._reporter.say(text)
+
+    def steps(self, epoch: int, done: int, total: int) -> None:
+        """Pass on; a log has no bar."""
+        self._reporter.steps(epoch, done, total)
+
+    def epoch(self, record: dict[str, Any], epochs: int) -> None:
+        """Log the epoch's line, and pass the epoch on."""
+        print(epoch_line(record, epochs, self._yardstick), file=self._log, flush=True)
+        self._reporter.epoch(record, epochs)
+
+    @contextlib.contextmanager
+    def running(self, epochs: int, yardstick: str) -> Iterator[None]:
+        """Remember which yardstick to log, and pass on."""
+        self._yardstick = yardstick
+        with self._reporter.running(epochs, yardstick):
+            yield
 
 
 def for_terminal() -> Reporter:

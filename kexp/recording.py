@@ -13,6 +13,7 @@ from kexp import environment
 from kexp.data import Collection
 from kexp.errors import Diverged, Interrupted, KexpError, StoreError
 from kexp.experiment import Experiment
+from kexp.progress import Logged, Reporter
 from kexp.store import RunFolder, atomic, read_run
 from kexp.store.differences import differences
 from kexp.store.names import SCHEMA
@@ -31,17 +32,22 @@ def refuse_other_run(folder: RunFolder, e: Experiment) -> None:
 
 
 @contextlib.contextmanager
-def recorded(folder: RunFolder, e: Experiment) -> Iterator[None]:
-    """Keep config, status and log of what happens inside, whatever happens."""
+def recorded(folder: RunFolder, e: Experiment, reporter: Reporter) -> Iterator[Reporter]:
+    """Keep config, status and log of what happens inside, whatever happens.
+
+    Gives a reporter that writes to the log what it says.
+    """
     header = f"schema: {SCHEMA}\nidentity: {e.identity}\n"
     atomic.write_text(folder.config, header + e.config_text)
     folder.start()
-    with _logged(folder.log):
+    with _logged(folder.log) as log:
         try:
-            yield
+            yield Logged(reporter, log)
         except BaseException as error:
             folder.end(*_state_of(error))
-            if not isinstance(error, KexpError):
+            if isinstance(error, KexpError):
+                print(error, file=log)
+            else:
                 traceback.print_exc()
             raise
     folder.end("finished")
@@ -93,10 +99,10 @@ class _Tee:
 
 
 @contextlib.contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Copy what Python prints inside to `path`."""
+def _logged(path: Path) -> Iterator[TextIO]:
+    """Copy what Python prints inside to the file `path`, which is given."""
     with open(path, "a", encoding="utf-8", errors="replace") as log:
         out: Any = _Tee(sys.stdout, log)
         err: Any = _Tee(sys.stderr, log)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            yield
+            yield log

@@ -24,8 +24,8 @@ def run(experiment: Experiment, reporter: Reporter, force: bool = False) -> dict
         refuse_other_run(folder, experiment)
         if folder.state().get("state") == "finished":
             return _finished_before(folder, reporter)
-        with recorded(folder, experiment):
-            return _train(experiment, folder, reporter)
+        with recorded(folder, experiment, reporter) as logged:
+            return _train(experiment, folder, logged)
 
 
 def _train(e: Experiment, folder: RunFolder, reporter: Reporter) -> dict[str, Any]:
