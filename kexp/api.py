@@ -15,6 +15,7 @@ from kexp.errors import DataMissing
 from kexp.experiment import Experiment
 from kexp.progress import Reporter
 from kexp.runner import run as run_experiment
+from kexp.store import RunFolder
 from kexp.sweeps import Sweep, sweep
 
 
@@ -35,13 +36,15 @@ class Session:
         self.modules = tuple(modules)
         self.reporter = reporter or Reporter()
         self.composer = Composer(self.config_dir)
+        self._missing: set[str] = set()
         if self.modules:
             add_module_path(self.config_dir)
 
     def experiment(self, overrides: Sequence[str]) -> Experiment:
         """The checked experiment that some overrides describe. Raises `ConfigError`."""
-        config = self.composer.config(overrides)
-        return build(config, self.composer.label(overrides), self.modules, self.config_dir)
+        config, label = self.composer.config(overrides), self.composer.label(overrides)
+        options = self.composer.base(self.composer.parsed(overrides)).choices
+        return build(config, label, self.modules, self.config_dir, options)
 
     def run(self, overrides: Sequence[str], force: bool = False) -> dict[str, Any]:
         """One run, on the fallback data where the data set cannot be had; its summary."""
@@ -53,19 +56,26 @@ class Session:
         return run_experiment(experiment, self.reporter, force)
 
     def with_data(self, experiment: Experiment, overrides: Sequence[str]) -> Experiment:
-        """The experiment, or the same on the fallback of its data set where that is missing."""
-        try:
-            experiment.data.fetch(experiment.data_folder)
+        """The experiment, or the same on the fallback of its data set where that is missing.
+
+        A run that has begun never changes its data: `DataMissing` where they are gone.
+        """
+        state = RunFolder(experiment.folder).state().get("state")
+        if state == "finished":
             return experiment
-        except DataMissing:
-            fallback = getattr(experiment.data, "fallback", None)
-            if fallback is None:
-                raise
-        name = type(experiment.data).__name__.lower()
-        self.reporter.say(
-            f"{name} can be neither found nor downloaded: going on with {fallback}, which is "
-            f"embedded (see `kexp data where {name}`; data.fallback=null turns this off)"
-        )
+        name, fallback = experiment.options["data"], getattr(experiment.data, "fallback", None)
+        if name not in self._missing:
+            try:
+                experiment.data.fetch(experiment.data_folder)
+                return experiment
+            except DataMissing:
+                if fallback is None or state is not None:
+                    raise
+            self._missing.add(name)
+            self.reporter.say(
+                f"{name} can be neither found nor downloaded: going on with {fallback}, which is "
+                f"embedded (see `kexp data where {name}`; data.fallback=null turns this off)"
+            )
         kept = [o for o in overrides if parse(o).key_or_group not in ("data", "data.fallback")]
         return self.experiment([f"data={fallback}", *kept])
 

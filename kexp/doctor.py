@@ -1,4 +1,4 @@
-"""What would work on this machine: Python, backends and their devices, data, where results go."""
+"""What would work on this machine: Python, backends and their devices, data, versions."""
 
 from __future__ import annotations
 

@@ -36,7 +36,11 @@ def describe(device: str, threads: int | None, data: dict[str, Any]) -> dict[str
         "cpus_usable": usable_cpus(),
         "device": device,
         "threads": threads or "default",
-        "git_revision": git_revision(Path.cwd()),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+        "git_revision": {
+            "kexp": git_revision(Path(__file__).parent),
+            "working_directory": git_revision(Path.cwd()),
+        },
         "data": data,
     }
 

@@ -21,8 +21,10 @@ from kexp.training.settings import Training
 class Experiment:
     """The choices of one run, and where its record goes.
 
-    `config` is the resolved config as plain data; `config_text` is its YAML with interpolations
-    (a secret, say) left unresolved, which is what may be written to disk.
+    `config` is the config as plain data and `config_text` its YAML, both with interpolations (a
+    secret, say) left unresolved, as they may be written to disk. `identity` is a hash of all that
+    changes the numbers, with every value resolved, `arm` the same without the seed: runs of one
+    arm differ in nothing but their seed. `options` names the option chosen in each group.
     """
 
     seed: int
@@ -42,4 +44,6 @@ class Experiment:
     config: dict[str, Any]
     config_text: str
     identity: str
+    arm: str
+    options: dict[str, str]
     label: str

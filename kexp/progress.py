@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
@@ -37,7 +38,10 @@ class Lines(Reporter):
 
     def say(self, text: str) -> None:
         """Print the line."""
-        print(text, file=self._out, flush=True)
+        try:
+            print(text, file=self._out, flush=True)
+        except BrokenPipeError:  # the reader has gone; the training has not
+            self._out = open(os.devnull, "w")
 
     @contextlib.contextmanager
     def running(self, epochs: int, yardstick: str) -> Iterator[None]:
@@ -127,7 +131,7 @@ def for_terminal() -> Reporter:
 
 
 def epoch_line(record: dict[str, Any], epochs: int, yardstick: str) -> str:
-    """`epoch  3/15  fit 0.0712 | NLL train 0.0530 validation 0.0611 gap 0.0081`."""
+    """`epoch  3/15  NLL  train 0.053  validation 0.0611  gap 0.0081`."""
     y = YARDSTICKS[yardstick]
     width = len(str(epochs))
     values = "  ".join(

@@ -17,14 +17,19 @@ from kexp.progress import Logged, Reporter
 from kexp.store import RunFolder, atomic, read_run
 from kexp.store.differences import differences
 from kexp.store.names import SCHEMA
+from kexp.store.reading import read_json
+from kexp.summary import data_name
 
 
 def refuse_other_run(folder: RunFolder, e: Experiment) -> None:
     """Raise `StoreError` where the folder holds a run of another config."""
     record = read_run(folder.path)
+    if record.newer:
+        raise StoreError("; ".join(record.problems))
     known = record.summary.get("identity") or record.config.get("identity")
     if known not in (None, e.identity):
-        changed = "\n".join(f"  {line}" for line in differences(record.config, e.config))
+        lines = differences(record.config, e.config) or ["a value behind ${…} is another now"]
+        changed = "\n".join(f"  {line}" for line in lines)
         raise StoreError(
             f"{folder.path} holds a run of another config:\n{changed}\n"
             "Use those values to go on with it, another name=…, or --force to train it afresh"
@@ -44,22 +49,31 @@ def recorded(folder: RunFolder, e: Experiment, reporter: Reporter) -> Iterator[R
         try:
             yield Logged(reporter, log)
         except BaseException as error:
-            folder.end(*_state_of(error))
-            if isinstance(error, KexpError):
-                print(error, file=log)
-            else:
-                traceback.print_exc()
+            state, reason = _state_of(error)
+            folder.end(state, reason)
+            print(reason if isinstance(error, KexpError) else traceback.format_exc(), file=log)
+            if state == "oom":
+                raise KexpError(reason) from error
             raise
     folder.end("finished")
 
 
 def write_environment(
     folder: RunFolder, e: Experiment, device: str, collection: Collection
-) -> None:
-    """Write environment.json: versions, device, code revision and the data's checksum."""
-    data = {"name": type(e.data).__name__.lower(), "sha256": collection.checksum()}
-    described = environment.describe(device, e.backend.threads, data)
-    atomic.write_json(folder.environment, described)
+) -> dict[str, str]:
+    """Write environment.json; returns the name and the checksum of the data.
+
+    Raises `StoreError` where the run has begun on other data.
+    """
+    data = {"name": data_name(e), "sha256": collection.checksum()}
+    before = (read_json(folder.environment) or {}).get("data", {}).get("sha256")
+    if folder.checkpoint.exists() and before not in (None, data["sha256"]):
+        raise StoreError(
+            f"{folder.path} was begun on other data of the name {data['name']}: their checksum "
+            "has changed since. Put the data back, or use --force to train it afresh"
+        )
+    atomic.write_json(folder.environment, environment.describe(device, e.backend.threads, data))
+    return data
 
 
 def write_result(folder: RunFolder, model: Any, summary: dict[str, Any]) -> None:

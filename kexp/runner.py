@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+from kexp.errors import KexpError
 from kexp.experiment import Experiment
 from kexp.progress import Reporter
 from kexp.recording import recorded, refuse_other_run, write_environment, write_result
 from kexp.store import RunFolder, read_run
 from kexp.streams import Streams
 from kexp.summary import headline, summarise
+from kexp.training.signals import stopping
+
+ONE_AT_A_TIME = threading.Lock()
+"""Keras's state, standard output and signal handlers belong to the process, not to a run."""
 
 
 def run(experiment: Experiment, reporter: Reporter, force: bool = False) -> dict[str, Any]:
@@ -17,32 +23,46 @@ def run(experiment: Experiment, reporter: Reporter, force: bool = False) -> dict
 
     Raises a `KexpError` where it fails; the record then says why.
     """
+    if not ONE_AT_A_TIME.acquire(blocking=False):
+        raise KexpError("a run is being trained in this process; one at a time, or use processes")
+    try:
+        return _run(experiment, reporter, force)
+    except SystemExit as error:
+        raise KexpError(f"something in the run called sys.exit({error.code!r})") from error
+    finally:
+        ONE_AT_A_TIME.release()
+
+
+def _run(experiment: Experiment, reporter: Reporter, force: bool) -> dict[str, Any]:
     folder = RunFolder(experiment.folder)
     with folder.locked():
         if force:
             folder.clear()
         refuse_other_run(folder, experiment)
-        if folder.state().get("state") == "finished":
-            return _finished_before(folder, reporter)
+        summary = read_run(folder.path).summary
+        if summary and folder.state().get("state") == "finished":
+            reporter.say(f"already finished, nothing to do: {folder.path} (--force trains again)")
+            reporter.say(summary["verdict"])
+            return summary
         with recorded(folder, experiment, reporter) as logged:
             return _train(experiment, folder, logged)
 
 
 def _train(e: Experiment, folder: RunFolder, reporter: Reporter) -> dict[str, Any]:
     """θ̂ = argmin (1/N) Σ L(y, ŷ) + λR(θ), measured after every epoch."""
-    device = e.backend.start()
-    from kexp.models import fresh_model
-    from kexp.objective import Objective
-    from kexp.training.engine import make_engine
-    from kexp.training.loop import Loop
-    from kexp.training.signals import stopping
-
     with stopping() as check:
+        device = e.backend.start()
+        from kexp.models import fresh_model
+        from kexp.objective import Objective
+        from kexp.training.engine import make_engine
+        from kexp.training.loop import Loop
+
+        check()
         streams = Streams(e.seed)
         collection = e.data.load(e.data_folder)
         splits = e.data.split(collection, streams)
         e.task.check_splits(splits, e.model.smallest_side())
-        write_environment(folder, e, device, collection)
+        data = write_environment(folder, e, device, collection)
 
         model = fresh_model(e.model, e.task.shapes(collection), e.dropout, e.norm, streams)
         engine = make_engine(Objective(model, e.loss, e.regularizer), e.optimizer.build())
@@ -51,14 +71,8 @@ def _train(e: Experiment, folder: RunFolder, reporter: Reporter) -> dict[str, An
         with reporter.running(e.training.epochs, loop.monitor):
             loop.run(check)
 
-        summary = summarise(e, loop, loop.test(), splits)
+        check()
+        summary = summarise(e, loop, loop.test(), splits, data)
         write_result(folder, model, summary)
         reporter.say(f"{summary['verdict']}\nrecord: {folder.path}")
         return summary
-
-
-def _finished_before(folder: RunFolder, reporter: Reporter) -> dict[str, Any]:
-    summary = read_run(folder.path).summary
-    reporter.say(f"already finished, nothing to do: {folder.path} (--force trains it again)")
-    reporter.say(summary.get("verdict", ""))
-    return summary

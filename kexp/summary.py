@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def summarise(
-    e: Experiment, loop: Loop, test: dict[str, dict[str, float]], splits: Splits
+    e: Experiment,
+    loop: Loop,
+    test: dict[str, dict[str, float]],
+    splits: Splits,
+    data: dict[str, str],
 ) -> dict[str, Any]:
     """Everything about a finished run that is not in its history."""
     shown = measures.YARDSTICKS[loop.monitor]
@@ -24,8 +28,11 @@ def summarise(
     return {
         "schema": SCHEMA,
         "identity": e.identity,
+        "arm": e.arm,
         "label": e.label,
         "seed": e.seed,
+        "options": e.options,
+        "data": data,
         "config": e.config,
         "monitor": loop.monitor,
         "parameters": parameters(loop.engine.objective.model),
@@ -38,7 +45,7 @@ def summarise(
         "test": test,
         "verdict": f"{sentence}; test {shown.label} {shown.show(test['last'][loop.monitor])}",
         "throughput": _throughput(loop),
-        "memory": {"peak_mib": environment.peak_memory_mib()},
+        "memory": {"process_peak_mib": environment.peak_memory_mib()},
     }
 
 
@@ -46,9 +53,14 @@ def headline(e: Experiment, model: Any, splits: Splits, device: str) -> str:
     """What is about to be trained, in one line."""
     sizes = ", ".join(f"{count:,} {part}" for part, count in _sizes(splits).items())
     return (
-        f"{e.label}: {type(e.data).__name__.lower()} ({sizes}), {parameters(model):,} "
+        f"{e.label}: {data_name(e)} ({sizes}), {parameters(model):,} "
         f"parameters, {e.backend.name} on {device}"
     )
+
+
+def data_name(e: Experiment) -> str:
+    """The name of the data set, as it is chosen on the command line."""
+    return e.options.get("data", type(e.data).__name__.lower())
 
 
 def parameters(model: Any) -> int:

@@ -17,6 +17,7 @@ from hydra.types import HydraContext, RunMode
 
 from kexp.config.compose import Composer, hydra_initialised
 from kexp.config.overrides import parse
+from kexp.config.wording import literal
 from kexp.errors import ConfigError, Interrupted, KexpError
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class Sweep:
 
     folders: list[Path] = field(default_factory=list)
     """The folder of every run that was started, in order."""
+
+    finished: int = 0
+    """How many runs finished, now or before."""
 
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Label and reason of each run that did not finish."""
@@ -119,6 +123,7 @@ def _run(session: Session, job: list[str], result: Sweep, force: bool) -> None:
         experiment = session.with_data(session.experiment(job), job)
         result.folders.append(experiment.folder)
         session.train(experiment, force)
+        result.finished += 1
     except Interrupted:
         raise
     except KexpError as error:
@@ -133,7 +138,7 @@ def _launch(jobs: list[list[str]], one: Callable[[int], None]) -> None:
     """Give the jobs to Hydra's launcher, which calls `one` with the number of each."""
     with hydra_initialised(), tempfile.TemporaryDirectory() as scratch:
         quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.output_subdir=null"]
-        places = [f"hydra.sweep.dir='{scratch}'", "hydra.job.chdir=false"]
+        places = [f"hydra.sweep.dir={literal(scratch)}", "hydra.job.chdir=false"]
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         config = hydra.compose_config(
@@ -162,6 +167,6 @@ def _no_callbacks() -> Any:
 
 
 def _say_result(session: Session, result: Sweep, count: int) -> None:
-    session.reporter.say(f"{count - len(result.failures)} of {count} runs finished")
+    session.reporter.say(f"{result.finished} of {count} runs finished")
     for label, reason in result.failures:
         session.reporter.say(f"failed: {label}: {reason}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,34 @@ def test_data_sets_are_never_mixed(study: Path, capsys: pytest.CaptureFixture) -
     assert main(["compare", str(study)]) == 0
     out = capsys.readouterr().out
     assert "MnistConvnet on Digits" in out and "MnistConvnet on Mnist" in out
+
+
+def test_data_of_one_name_and_other_content_are_apart(study: Path) -> None:
+    from kexp.analysis.compare import _apart
+
+    records = read_records([study])
+    for number, record in enumerate(records):
+        record.summary["data"] = {"name": "folder", "sha256": f"{number % 2}" * 64}
+    assert len(_apart(records)) == 2
+
+
+def test_copies_of_a_run_are_no_further_seeds(study: Path, capsys: pytest.CaptureFixture) -> None:
+    for run in study.glob("study/*"):
+        summary = json.loads((run / "summary.json").read_text())
+        (run / "summary.json").write_text(json.dumps({**summary, "identity": run.name}))
+    shutil.copytree(study / "study", study / "copy")
+    assert main(["compare", str(study)]) == 0
+    out = capsys.readouterr().out
+    assert "counted once" in out and " 3 " in out and " 6 " not in out
+
+
+def test_what_is_not_a_number_does_not_stop_the_table(study: Path) -> None:
+    run = study / "study" / "rate=0.2,seed=0"
+    summary = json.loads((run / "summary.json").read_text())
+    summary["last"]["validation"]["nll"] = None
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert main(["compare", str(study), "--each"]) == 0
+    assert main(["compare", str(study), "--metric", "objective"]) == 2
 
 
 def test_order_is_best_first(study: Path, capsys: pytest.CaptureFixture) -> None:

@@ -18,7 +18,7 @@ import pytest
 import kexp
 from kexp.analysis.load import read_records
 from kexp.cli import main
-from kexp.errors import ConfigError, DataError, Diverged, StoreError
+from kexp.errors import ConfigError, DataError, DataMissing, Diverged, KexpError, StoreError
 from kexp.store import RunFolder, read_run
 from tests.conftest import history, read, the_run, tiny
 
@@ -108,7 +108,7 @@ def test_f42_interrupted_between_history_and_checkpoint(
         save(self, arrays)
 
     overrides = tiny("mnist_convnet", folder, *LONG)
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+    with monkeypatch.context() as patch, pytest.raises(KexpError, match="sys.exit"):
         patch.setattr(RunFolder, "save_checkpoint", die_at_third)
         kexp.run(*overrides, quiet=True)
     assert len(history(the_run(folder))) == 3
@@ -300,6 +300,42 @@ def test_f68_f69_signals(number: int, code: int, folder: Path) -> None:
     run = the_run(folder)
     assert read(run, "status.json")["state"] == "interrupted"
     assert int(weights(run)["epoch"]) == len(history(run)) >= 2
+
+
+def test_f50_record_of_a_newer_schema(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    overrides = tiny("mnist_convnet", folder, "training.epochs=1")
+    kexp.run(*overrides, quiet=True)
+    run = the_run(folder)
+    newer = {**read(run, "summary.json"), "schema": 99}
+    (run / "summary.json").write_text(json.dumps(newer))
+    assert main(["compare", str(folder / "results")]) == 0
+    assert "written by a newer kexp (schema 99)" in capsys.readouterr().out
+    with pytest.raises(StoreError, match="newer kexp"):
+        kexp.run(*overrides, quiet=True)
+
+
+def test_finished_run_needs_its_data_no_more(folder: Path) -> None:
+    """Neither is the data looked for again, nor another data set trained on in its place."""
+    overrides = tiny("denoise", folder, "training.epochs=1")
+    kexp.run(*overrides, quiet=True)
+    (folder / "data").unlink()
+    assert kexp.run(*overrides, quiet=True)["epochs"] == 1
+    with pytest.raises(DataMissing, match="tiny.npz"):
+        kexp.run(*overrides, quiet=True, force=True)
+
+
+def test_resume_on_other_data_is_refused(folder: Path) -> None:
+    overrides = tiny("denoise", folder)
+    kexp.run(*overrides, quiet=True)
+    run = the_run(folder)
+    status = {**read(run, "status.json"), "state": "interrupted"}
+    (run / "status.json").write_text(json.dumps(status))
+    (folder / "data").unlink()
+    (folder / "data").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32), np.uint8)
+    np.savez(folder / "data" / "tiny.npz", x=images)
+    with pytest.raises(StoreError, match="begun on other data"):
+        kexp.run(*overrides, quiet=True)
 
 
 @pytest.mark.skipif(os.environ.get("KEXP_TEST_GPU") == "1", reason="there is a GPU")

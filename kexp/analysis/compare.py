@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,12 @@ def compare_runs(paths: Sequence[Path], metric: str | None = None, each: bool = 
     from rich.console import Console
 
     records = read_records(paths)
-    console = Console()
-    finished = [r for r in records if r.status.get("state") == "finished" and r.summary]
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    finished = _distinct(r for r in records if r.status.get("state") == "finished" and r.summary)
     for (task, data), group in _apart(finished).items():
         console.print(_table(f"{task} on {data}", group, metric, each))
     for record in records:
-        if record not in finished:
+        if record.status.get("state") != "finished" or not record.summary:
             state, reason = record.status.get("state", "unreadable"), record.status.get("reason")
             console.print(
                 f"left out: {record.path} ({state}{f': {reason}' if reason else ''})", markup=False
@@ -70,12 +71,14 @@ def _table(title: str, records: list[Record], metric: str | None, each: bool) ->
     from rich.table import Table
 
     metric = metric or str(records[0].summary["monitor"])
-    if metric not in records[0].summary["last"]["validation"]:
-        known = ", ".join(records[0].summary["last"]["validation"])
+    if metric not in records[0].summary["last"]["gap"]:
+        known = ", ".join(records[0].summary["last"]["gap"])
         raise ConfigError(f"--metric {metric}: these runs have {known}")
     yardstick = YARDSTICKS[metric]
     rows = comparison(records, metric, each)
-    rows.sort(key=lambda row: yardstick.sign * row["validation"])
+    rows.sort(
+        key=lambda row: (row["validation"] is None, yardstick.sign * (row["validation"] or 0))
+    )
     table = Table(title=escape(title), caption=f"{yardstick.label}; mean ± standard deviation")
     choices = [k for k in rows[0] if k not in {"seeds", *(c for c, _ in COLUMNS)} and "±" not in k]
     for name in [*choices, "seeds", *(name for name, _ in COLUMNS)]:
@@ -87,18 +90,32 @@ def _table(title: str, records: list[Record], metric: str | None, each: bool) ->
     return table
 
 
+def _distinct(records: Iterable[Record]) -> list[Record]:
+    """The records without copies of the same run, which are no further seeds."""
+    distinct: dict[str, Record] = {}
+    for record in records:
+        known = distinct.setdefault(record.summary.get("identity", str(record.path)), record)
+        if known is not record:
+            record.problems.append(f"{record.path} is a copy of {known.path}, counted once")
+    return list(distinct.values())
+
+
 def _apart(records: list[Record]) -> dict[tuple[str, str], list[Record]]:
     """Records by task and data set: those that may stand in one table."""
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
-        flat = flatten(record.config)
-        task, data = (_option(flat.get(f"{key}._target_")) for key in ("task", "data"))
-        groups[task, data].append(record)
+        flat, options = flatten(record.config), record.summary.get("options", {})
+        task, data = (
+            options.get(key) or _option(flat.get(f"{key}._target_")) for key in ("task", "data")
+        )
+        checksum = record.summary.get("data", {}).get("sha256", "")
+        groups[task, f"{data} ({checksum[:8]})" if checksum else data].append(record)
     return groups
 
 
 def _choices(record: Record) -> dict[str, Any]:
-    flat = flatten(record.config)
+    flat, options = flatten(record.config), record.summary.get("options", {})
+    flat |= {f"{group}._target_": option for group, option in options.items() if "/" not in group}
     outside = (*OUTSIDE_IDENTITY, "seed", "schema", "identity")
     return {
         key.removesuffix("._target_"): json.dumps(value) if isinstance(value, list) else value
@@ -108,7 +125,8 @@ def _choices(record: Record) -> dict[str, Any]:
 
 
 def _group_key(record: Record) -> str:
-    return json.dumps(_choices(record), sort_keys=True)
+    """What the runs of a group share: their arm, which is all but the seed."""
+    return record.summary.get("arm") or json.dumps(_choices(record), sort_keys=True)
 
 
 def _varying(records: Sequence[Record]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,10 @@ def _top(train: list[float], validation: list[float], best: int) -> float:
     return 1.05 * min(max(*train, *validation), 2.5 * max(validation[best - 1 :]))
 
 
+def _number(value: float | None, scale: float) -> float:
+    return math.nan if value is None else scale * value
+
+
 def _title(yardstick: Yardstick) -> str:
     return f"{yardstick.label} ({yardstick.unit})" if yardstick.unit else yardstick.label
 
@@ -67,7 +72,7 @@ def _curves(history: list[dict[str, Any]], yardstick: Yardstick) -> tuple[list, 
     scale = 100.0 if yardstick.unit == "%" else 1.0
     epochs = [record["epoch"] for record in history]
     train, validation, gap = (
-        [scale * record[split][yardstick.name] for record in history]
+        [_number(record[split][yardstick.name], scale) for record in history]
         for split in ("probe", "validation", "gap")
     )
     return epochs, train, validation, gap

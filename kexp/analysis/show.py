@@ -22,14 +22,16 @@ def show_run(path: Path, png: Path | None = None, metric: str | None = None) -> 
     print(_header(record))
     if history:
         name = metric or record.summary.get("monitor") or _first_yardstick(history[0])
-        if name not in history[0]["validation"]:
-            known = ", ".join(history[0]["validation"])
+        if name not in history[0]["gap"]:
+            known = ", ".join(history[0]["gap"])
             raise StoreError(f"--metric {name}: this run has {known}")
         columns = min(shutil.get_terminal_size((80, 24)).columns, 100)
         print(terminal_plot(history, YARDSTICKS[name], columns))
         if png:
             draw_png(history, YARDSTICKS[name], _title(record), png)
             print(f"written: {png}")
+    elif png:
+        print("no epoch has been recorded: no picture was written")
     for problem in record.problems:
         print(f"problem: {problem}")
     print(_footer(record))

@@ -29,19 +29,24 @@ __all__ = ["SOURCES", "add_module_path", "build", "data_folder", "instantiate", 
 
 
 def build(
-    config: DictConfig, label: str, modules: Sequence[str] = (), config_dir: Path | None = None
+    config: DictConfig,
+    label: str,
+    modules: Sequence[str] = (),
+    config_dir: Path | None = None,
+    options: dict[str, str] | None = None,
 ) -> Experiment:
     """Every choice of a run as a checked object. Raises `ConfigError`; imports no TensorFlow.
 
     `modules` are the user's own modules, named on the command line, that may be instantiated;
-    `config_dir` is their config directory.
+    `config_dir` is their config directory; `options` names the option chosen in each group.
     """
     check_modules(modules)
     values = resolved(config)
     _check_top(values)
     made = _objects(values, modules)
     _check_fit(made, values, modules, config_dir)
-    digest = identity({**values, **{key: _canonical(made[key], values[key]) for key in made}})
+    canonical = {**values, **{key: _canonical(made[key], values[key]) for key in made}}
+    digest = identity(canonical)
     return Experiment(
         seed=values["seed"],
         folder=_folder(config, values, run_name(label, digest)),
@@ -49,6 +54,8 @@ def build(
         config=_unresolved(config),
         config_text=OmegaConf.to_yaml(config, resolve=False),
         identity=digest,
+        arm=identity({key: value for key, value in canonical.items() if key != "seed"}),
+        options=options or {},
         label=label,
         **made,
     )

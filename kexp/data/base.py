@@ -123,6 +123,8 @@ class DataSet:
             _refuse_overlap(rest, validation)
         if len(validation) == 0:
             raise DataError("the validation split is empty: overfitting is undefined without one")
+        if len(test) == 0:
+            raise DataError(f"data.test_size={self.test_size} of {total} leaves no test example")
         if self.train_size is not None and self.train_size > len(order):
             raise DataError(f"{key} is more than the {len(order)} examples left for training")
         if len(order) == 0:

@@ -21,8 +21,6 @@ from kexp.errors import StoreError
 from kexp.store import atomic
 from kexp.store.reading import read_history, read_json
 
-STATES = ("running", "finished", "diverged", "failed", "interrupted", "timeout", "oom")
-
 
 class RunFolder:
     """Reads and writes the record of one run under `path`."""
@@ -50,9 +48,15 @@ class RunFolder:
         except Timeout:
             raise StoreError(self._held_message()) from None
         try:
+            self._tidy()
             yield
         finally:
             lock.release()
+
+    def _tidy(self) -> None:
+        """Remove what writers left behind that were killed in the middle."""
+        for file in (*self.path.rglob(".*.tmp"), *self.path.glob(".partial.keras")):
+            file.unlink(missing_ok=True)
 
     def state(self) -> dict[str, Any]:
         """The content of status.json, empty where there is none."""
@@ -106,7 +110,8 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove every earlier result of this run, so that it starts afresh."""
-        for path in (self.config, self.history, self.summary, self.status, self.model, self.log):
+        files = (self.config, self.environment, self.history, self.summary, self.status)
+        for path in (*files, self.model, self.log):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
 

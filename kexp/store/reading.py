@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from kexp.store.names import SCHEMA
+
 LARGEST = 64 * 2**20
 """No file of a record is read beyond this many bytes."""
 
@@ -24,6 +26,7 @@ class Record:
     status: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    newer: bool = False
 
     def history(self) -> list[dict[str, Any]]:
         """One dict per epoch, in order."""
@@ -38,7 +41,7 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
     found: set[Path] = set()
     for path in paths:
         for folder, below, files in os.walk(path):
-            if "status.json" in files or "config.yaml" in files:
+            if "status.json" in files:
                 found.add(Path(folder))
                 below.clear()
             below[:] = [name for name in below if not name.startswith(".")]
@@ -56,7 +59,12 @@ def read_run(path: Path) -> Record:
         if value is None:
             record.problems.append(f"{file} is not a JSON object")
         setattr(record, name, value or {})
-    record.config = record.summary.get("config") or _read_config(path / "config.yaml", record)
+    recorded = _read_config(path / "config.yaml", record)
+    written = record.summary.get("schema", recorded.get("schema", SCHEMA))
+    if not isinstance(written, int) or written > SCHEMA:
+        record.problems.append(f"{path} was written by a newer kexp (schema {written}): update")
+        record.summary, record.newer = {}, True
+    record.config = record.summary.get("config") or recorded
     return record
 
 

@@ -42,13 +42,13 @@ class MnistConvnet(Task):
         """Refuse images without labels, of different shapes, or too small for the model."""
         if splits.train.labels is None:
             raise DataError("the data have no class labels; put each class in a folder of its own")
-        for part in (splits.train, splits.validation, splits.test):
-            shapes = {image.shape for image in part.images}
-            if len(shapes) > 1:
-                raise DataError(
-                    f"classification needs images of one shape, got {sorted(shapes)[:4]}; "
-                    "data.side=N brings a folder's images to N×N"
-                )
+        parts = (splits.train, splits.validation, splits.test)
+        shapes = {image.shape for part in parts for image in part.images}
+        if len(shapes) > 1:
+            raise DataError(
+                f"classification needs images of one shape, got {sorted(shapes)[:4]}; "
+                "data.side=28 brings a folder's images to 28×28"
+            )
         height, width, _ = splits.train.images[0].shape
         if min(height, width) < smallest_side:
             raise DataError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -36,8 +37,9 @@ def stopping() -> Iterator[Callable[[], None]]:
         caught.append(signum)
         for number, handler in before.items():
             signal.signal(number, handler)
+        print("kexp: stopping at the next step; once more stops at once", file=sys.stderr)
 
-    before = {number: signal.getsignal(number) for number in CAUGHT}
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in CAUGHT}
     for number in CAUGHT:
         signal.signal(number, first)
     try:

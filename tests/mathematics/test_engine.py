@@ -206,8 +206,7 @@ def test_weight_decay_of_adamw_is_of_kernels_only():
         assert np.array_equal(array(kept), np.ones(2))
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
 def test_sgd_with_momentum_is_its_recursion(momentum, nesterov):
     """v ← μ v − rate · slope; θ ← θ + v, or θ + μ v − rate · slope after Nesterov."""
     engine = linear(optimizer=SGD(learning_rate=0.1, momentum=momentum, nesterov=nesterov))

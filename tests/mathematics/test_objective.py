@@ -8,7 +8,7 @@ import pytest
 
 from kexp.dropouts import Standard
 from kexp.losses import CrossEntropy, Huber, Quadratic
-from kexp.models import Convnet, DnCNN, seed_weights
+from kexp.models import DnCNN, seed_weights
 from kexp.norms import Batch
 from kexp.objective import Objective, with_variables
 from kexp.regularizers import L1, L2, ElasticNet, Zero
@@ -60,9 +60,9 @@ def test_fit_is_the_mean_over_samples_and_holds_no_penalty():
     ids=["zero", "l1", "l2", "elastic_net"],
 )
 def test_penalty_is_of_kernels_only(regularizer, reference):
-    model = DnCNN(depth=4, width=4).build((None, None, 1), 1, Standard(rate=0.3), Batch())
+    model = DnCNN(depth=4, width=8).build((None, None, 1), 1, Standard(rate=0.3), Batch())
     seed_weights(model, Streams(0))
-    model.get_layer("conv_4").kernel.assign(np.full((3, 3, 4, 1), 0.1))
+    model.get_layer("conv_4").kernel.assign(np.full((3, 3, 8, 1), 0.1))
     objective = Objective(model, Quadratic(), regularizer)
     assert [k.path for k in objective.kernels] == [f"conv_{i}/kernel" for i in (1, 2, 3, 4)]
     expected = sum(reference(array(k)) for k in objective.kernels)
@@ -114,9 +114,9 @@ def test_a_choice_without_numbers_of_a_plain_class_is_taken_as_it_is():
 
 
 def test_norms_are_those_of_all_kernels_together():
-    model = Convnet(filters=[3]).build((8, 8, 1), 2, Standard(), Batch())
+    model = DnCNN(depth=4, width=8).build((None, None, 1), 1, Standard(), Batch())
     seed_weights(model, Streams(4))
-    objective = Objective(model, CrossEntropy(), Zero())
+    objective = Objective(model, Quadratic(), Zero())
     first = array(objective.kernels[0]).copy()
     first.flat[:5] = [0.0, 1e-4, -9e-4, 1.1e-3, -2.0]
     objective.kernels[0].assign(first)
