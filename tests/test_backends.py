@@ -20,8 +20,7 @@ import sys
 import pytest
 from kexp.cli import main
 folder, *run = sys.argv[1:]
-options = ["--quiet", "-p", "no:cacheprovider", f"--basetemp={folder}"]
-options += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
+options = ["--quiet", "--assert=plain", "-p", "no:cacheprovider", f"--basetemp={folder}"]
 sys.exit(main(run) or pytest.main([*options, "tests/mathematics"]))
 """
 ENDED_WITHIN = 300

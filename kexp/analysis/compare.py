@@ -6,7 +6,7 @@ import json
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,17 @@ def compare_runs(paths: Sequence[Path], metric: str | None = None, each: bool = 
     finished = _distinct(r for r in records if r.status.get("state") == "finished" and r.summary)
     for (task, data), group in _apart(finished).items():
         console.print(_table(f"{task} on {data}", group, metric, each))
+    for line in _left_out(records):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _left_out(records: Sequence[Record]) -> Iterator[str]:
+    """Why some runs are not in the table, and what was wrong with others, a line each."""
     for record in records:
         if record.status.get("state") != "finished" or not record.summary:
             state, reason = record.status.get("state", "unreadable"), record.status.get("reason")
-            console.print(
-                f"left out: {record.path} ({state}{f': {reason}' if reason else ''})", markup=False
-            )
-        for problem in record.problems:
-            console.print(f"problem: {problem}", markup=False)
+            yield f"left out: {record.path} ({state}{f': {reason}' if reason else ''})"
+        yield from (f"problem: {problem}" for problem in record.problems)
 
 
 def comparison(records: Sequence[Record], metric: str, each: bool = False) -> list[dict[str, Any]]:

@@ -59,12 +59,13 @@ def read_run(path: Path) -> Record:
         if value is None:
             record.problems.append(f"{file} is not a JSON object")
         setattr(record, name, value or {})
-    recorded = _read_config(path / "config.yaml", record)
-    written = record.summary.get("schema", recorded.get("schema", SCHEMA))
+    config = record.summary.get("config")
+    recorded = config if isinstance(config, dict) else _read_config(path / "config.yaml", record)
+    written = (record.summary or recorded).get("schema", SCHEMA)
     if not isinstance(written, int) or written > SCHEMA:
         record.problems.append(f"{path} was written by a newer kexp (schema {written}): update")
         record.summary, record.newer = {}, True
-    record.config = record.summary.get("config") or recorded
+    record.config = recorded
     return record
 
 
