@@ -33,6 +33,7 @@ def run_name(label: str, identity_hash: str) -> str:
     slug = re.sub(r"[^A-Za-z0-9.=_,+-]+", "-", plain).strip("-.")
     if len(slug) > LONGEST_LABEL:
         slug = slug[:LONGEST_LABEL].rstrip("-.,=")
+        slug = slug.rpartition(",")[0] or slug
     return f"{slug}-{identity_hash[:8]}" if slug else identity_hash[:8]
 
 

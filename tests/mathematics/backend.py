@@ -12,7 +12,7 @@ from hypothesis import settings
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
 PROPERTY = settings(
-    max_examples=30 if TENSORFLOW else 10, deadline=None, database=None, derandomize=True
+    max_examples=30 if TENSORFLOW else 5, deadline=None, database=None, derandomize=True
 )
 """The search is thorough on the default backend; on the others the same formulas are rerun."""
 
