@@ -87,7 +87,8 @@ class TensorFlow(Backend):
 
     def restrict(self) -> None:
         """Choose kernels, hide GPUs or let their memory grow, and set the number of threads."""
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+        if "tensorflow" not in sys.modules:
+            os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
         import tensorflow as tf
 
         threading, threads = tf.config.threading, self.threads or 0

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import keras
+import numpy as np
 
 from kexp.choice import numbers
 
@@ -38,11 +39,13 @@ class Objective:
     def norms(self) -> dict[str, float]:
         """Of all kernels together: Σ|θ|, √Σθ², and the share of weights with |θ| < 1e-3."""
         ops = keras.ops
-        l1 = sum(float(ops.sum(ops.abs(k))) for k in self.kernels)
-        squares = sum(float(ops.sum(ops.square(k))) for k in self.kernels)
-        small = sum(int(ops.sum(ops.cast(ops.abs(k) < 1e-3, "int32"))) for k in self.kernels)
-        count = sum(int(ops.size(k)) for k in self.kernels)
-        return {"l1": l1, "l2": squares**0.5, "near_zero": small / max(count, 1)}
+        values = [ops.convert_to_numpy(ops.convert_to_tensor(k)).ravel() for k in self.kernels]
+        every = np.abs(np.concatenate(values)) if values else np.zeros(0)
+        return {
+            "l1": float(every.sum(dtype=np.float64)),
+            "l2": float(np.sqrt(np.square(every).sum(dtype=np.float64))),
+            "near_zero": float(np.mean(every < 1e-3)) if every.size else 0.0,
+        }
 
 
 def with_variables(choice: Any) -> tuple[Any, dict[str, keras.Variable]]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as kexp does where it imports TensorFlow
 
 TINY_CLASSIFIER = (
     "task=mnist_convnet",

@@ -27,7 +27,7 @@ class Meter:
 
     def epoch(self, engine: Engine) -> dict[str, Any]:
         """Fit, objective and yardsticks of probe and validation, their gaps, penalty and norms."""
-        penalty = float(engine.objective.penalty())
+        penalty = _number(engine.objective.penalty())
         probe, predictions = self._split(engine, self.batches["probe"], penalty)
         validation, _ = self._split(engine, self.batches["validation"], penalty)
         gaps = {
@@ -45,7 +45,7 @@ class Meter:
 
     def test(self, engine: Engine) -> dict[str, float]:
         """Fit, objective and yardsticks of the test split with the present weights."""
-        return self._split(engine, self._test(), float(engine.objective.penalty()))[0]
+        return self._split(engine, self._test(), _number(engine.objective.penalty()))[0]
 
     def _split(
         self, engine: Engine, batches: list[Batch], penalty: float
@@ -62,3 +62,7 @@ class Meter:
         fit = float(np.mean(np.concatenate(losses), dtype=np.float64))
         measured = self.task.measure(predictions, batches)
         return {"fit": fit, "objective": fit + penalty, **measured}, predictions
+
+
+def _number(scalar: Any) -> float:
+    return float(keras.ops.convert_to_numpy(scalar))
