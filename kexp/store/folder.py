@@ -18,7 +18,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from kexp.errors import StoreError
-from kexp.store import atomic
+from kexp.store.atomic import append_json, write_arrays, write_json, write_text
 from kexp.store.reading import read_history, read_json
 
 
@@ -80,7 +80,7 @@ class RunFolder:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one epoch to the history, on disk when this returns."""
-        atomic.append_json(self.history, record)
+        append_json(self.history, record)
 
     def rewind(self, epochs: int) -> list[dict[str, Any]]:
         """Keep the first `epochs` records of the history and return them."""
@@ -88,12 +88,12 @@ class RunFolder:
         kept = [r for r in records if r["epoch"] <= epochs]
         text = "".join(json.dumps(r, allow_nan=False) + "\n" for r in kept)
         if not self.history.exists() or self.history.read_bytes() != text.encode():
-            atomic.write_text(self.history, text)
+            write_text(self.history, text)
         return kept
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray]) -> None:
         """Replace the state to resume from."""
-        atomic.write_arrays(self.checkpoint, arrays)
+        write_arrays(self.checkpoint, arrays)
 
     def load_checkpoint(self) -> dict[str, np.ndarray] | None:
         """The state to resume from, or None where there is none."""
@@ -125,7 +125,7 @@ class RunFolder:
             "heartbeat": now(),
             "seconds": round(self._earlier_seconds + time.monotonic() - self._clock, 3),
         }
-        atomic.write_json(self.status, record)
+        write_json(self.status, record)
 
     def _held_message(self) -> str:
         state = self.state()
