@@ -46,7 +46,7 @@ def save(file: Path, pixels: object, **options: object) -> Path:
     seed=st.integers(0, 2**31 - 1),
     total=st.integers(10, 200),
     validation=st.floats(0.1, 0.4) | st.integers(1, 4),
-    test=st.floats(0.0, 0.4) | st.integers(1, 4),
+    test=st.floats(0.1, 0.4) | st.integers(1, 4),
 )
 def test_splits_are_disjoint_and_complete_and_the_probe_is_a_part_of_train(
     seed, total, validation, test
@@ -62,12 +62,17 @@ def test_splits_are_disjoint_and_complete_and_the_probe_is_a_part_of_train(
 
 @pytest.mark.parametrize(
     ("validation", "test", "sizes"),
-    [(0.1, 0.2, (70, 10, 20)), (7, 13, (80, 7, 13)), (1, 0, (99, 1, 0))],
+    [(0.1, 0.2, (70, 10, 20)), (7, 13, (80, 7, 13)), (1, 1, (98, 1, 1))],
 )
 def test_sizes_are_numbers_or_shares_of_all(validation, test, sizes):
     data = DataSet(validation_size=validation, test_size=test)
     splits = data.split(numbered(100), Streams(0))
     assert (len(splits.train), len(splits.validation), len(splits.test)) == sizes
+
+
+def test_an_empty_test_split_is_refused():
+    with pytest.raises(DataError, match="leaves no test example"):
+        DataSet(test_size=0.0).split(numbered(100), Streams(0))
 
 
 def test_images_labels_and_names_stay_together():
@@ -158,7 +163,7 @@ def test_label_noise_is_exact_and_never_the_same_class(share, classes, seed):
 
 
 def test_label_noise_reaches_every_other_class_alike():
-    splits = DataSet(label_noise=1.0, test_size=0).split(numbered(10_000), Streams(0))
+    splits = DataSet(label_noise=1.0, test_size=1).split(numbered(10_000), Streams(0))
     step = (splits.train.targets - splits.train.labels) % 10
     counts = np.bincount(step, minlength=10)
     assert counts[0] == 0

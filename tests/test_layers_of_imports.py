@@ -23,7 +23,7 @@ LAYERS = (
     ("tasks",),
     ("objective", "progress", "training"),
     ("experiment",),
-    ("recording", "summary", "runner"),
+    ("summary", "recording", "runner"),
     ("analysis",),
     ("config",),
     ("sweeps", "api"),
