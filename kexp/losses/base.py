@@ -4,26 +4,50 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from kexp.choice import choice
 from kexp.lazy import keras
 
 
 class Loss:
-    """A loss L(y, ŷ). Subclasses say for which kind of target they are and compute `__call__`."""
+    """A loss L(y, ŷ). Subclasses say for which kinds of target they are and compute `__call__`."""
 
-    target: ClassVar[str]
-    """`"classification"` or `"regression"`."""
+    targets: ClassVar[tuple[str, ...]]
+    """Kinds of target (see `kexp.tasks.Task.target`) that the loss is for."""
+
+    formula: ClassVar[str] = ""
+    """The loss in TeX."""
 
     def __call__(self, y: Any, y_hat: Any) -> Any:
         """The loss of each sample, shape (n,). The caller takes the mean."""
         raise TypeError(f"{type(self).__name__} must define __call__(y, y_hat)")
 
+    def check_side(self, key: str, side: int) -> None:
+        """Raise `ValueError` where images of `side` pixels (config key `key`) are too small."""
+
+    def learned(self, channels: int) -> dict[str, np.ndarray]:
+        """Initial values of what the loss itself learns in training, by name; mostly nothing.
+
+        `channels` is the length of the last axis of a target. The loss finds the variables as
+        attributes of these names when it is called.
+        """
+        return {}
+
+    def shown(self) -> dict[str, Any]:
+        """What is logged of it after each epoch: values with a meaning, by name."""
+        return {}
+
 
 @choice
 class ClassificationLoss(Loss):
-    """A loss on logits ŷ of shape (n, classes) and integer labels y of shape (n,)."""
+    """A loss on logits ŷ of shape (n, classes) and integer labels y of shape (n,).
 
-    target: ClassVar[str] = "classification"
+    A single logit z per sample, shape (n, 1), stands for two classes with the logits (0, z), so
+    that softmax gives ŷ = 1/(1 + exp(−z)) for class 1: every such loss serves binary tasks too.
+    """
+
+    targets: ClassVar[tuple[str, ...]] = ("classification", "binary")
 
     def __call__(self, y: Any, y_hat: Any) -> Any:
         """Loss of each sample, shape (n,). Raises `ValueError` where the shapes do not fit."""
@@ -32,33 +56,42 @@ class ClassificationLoss(Loss):
                 f"{type(self).__name__} needs labels of shape (n,) and logits of shape "
                 f"(n, classes), got labels {tuple(y.shape)} and logits {tuple(y_hat.shape)}"
             )
-        return self.of_logits(keras.ops.cast(y, "int32"), keras.ops.log_softmax(y_hat, axis=-1))
+        return self.of_logits(keras.ops.cast(y, "int32"), log_probabilities(y_hat))
 
     def of_logits(self, labels: Any, log_p: Any) -> Any:
         """Loss of each sample from log-probabilities of shape (n, classes)."""
         raise TypeError(f"{type(self).__name__} must define of_logits(labels, log_p)")
 
 
+def log_probabilities(logits: Any) -> Any:
+    """log softmax(z) of logits (n, classes); of one logit (n, 1) that of (0, z), shape (n, 2)."""
+    if logits.shape[-1] != 1:
+        return keras.ops.log_softmax(logits, axis=-1)
+    log_sigmoid = keras.ops.log_sigmoid
+    return keras.ops.concatenate([log_sigmoid(-logits), log_sigmoid(logits)], axis=-1)
+
+
 @choice
 class RegressionLoss(Loss):
-    """A loss ρ(r) of each element of the residual r = ŷ − y, reduced over a sample's elements.
+    """A loss ρ(r) of the residual r = ŷ − y: of each element, or of a sample's norm ‖r‖.
 
     `elements="mean"` (default) averages ρ over the elements of a sample, so that samples of
-    different size and λ of different tasks stay comparable; `elements="sum"` adds them up.
+    different size and λ of different tasks stay comparable; `elements="sum"` adds them up;
+    `elements="norm"` takes ρ(‖ŷ − y‖) with the Euclidean norm over all elements of a sample, as
+    M-estimation is taught: then a whole sample is the outlier, not one element.
     """
 
-    target: ClassVar[str] = "regression"
+    targets: ClassVar[tuple[str, ...]] = ("regression", "image regression")
 
-    elements: Literal["mean", "sum"] = "mean"
+    elements: Literal["mean", "sum", "norm"] = "mean"
 
     def __call__(self, y: Any, y_hat: Any) -> Any:
         """Loss of each sample, shape (n,). Raises `ValueError` where the shapes differ."""
-        if not _agree(y.shape, y_hat.shape):
-            raise ValueError(
-                f"target and prediction must have the same shape, got target {tuple(y.shape)} "
-                f"and prediction {tuple(y_hat.shape)}; kexp never broadcasts one to the other"
-            )
-        rho = self.rho(keras.ops.subtract(y_hat, y))
+        check_same_shape(y, y_hat)
+        residual = keras.ops.subtract(y_hat, y)
+        if self.elements == "norm":
+            return self.rho(norm(residual))
+        rho = self.rho(residual)
         axes = tuple(range(1, len(y.shape)))
         reduce = keras.ops.mean if self.elements == "mean" else keras.ops.sum
         return reduce(rho, axis=axes) if axes else rho
@@ -66,6 +99,28 @@ class RegressionLoss(Loss):
     def rho(self, residual: Any) -> Any:
         """ρ(r), elementwise, the shape of `residual`."""
         raise TypeError(f"{type(self).__name__} must define rho(residual)")
+
+
+def check_same_shape(y: Any, y_hat: Any) -> None:
+    """Raise `ValueError` where target and prediction have different shapes."""
+    if not _agree(y.shape, y_hat.shape):
+        raise ValueError(
+            f"target and prediction must have the same shape, got target {tuple(y.shape)} "
+            f"and prediction {tuple(y_hat.shape)}; kexp never broadcasts one to the other"
+        )
+
+
+def norm(residual: Any) -> Any:
+    """‖r‖ of each sample, shape (n,), with gradient 0 where r = 0 and no overflow."""
+    ops = keras.ops
+    axes = tuple(range(1, len(residual.shape)))
+    size = ops.max(ops.abs(residual), axis=axes, keepdims=True) if axes else ops.abs(residual)
+    size = ops.stop_gradient(ops.where(size > 0, size, 1.0))
+    squares = ops.square(residual / size)
+    total = ops.sum(squares, axis=axes) if axes else squares
+    positive = total != 0  # and NaN stays NaN
+    root = ops.sqrt(ops.where(positive, total, 1.0))
+    return ops.where(positive, root * ops.reshape(size, ops.shape(root)), 0.0)
 
 
 def _agree(one: Any, other: Any) -> bool:

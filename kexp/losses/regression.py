@@ -1,14 +1,14 @@
 """Losses for regression: ρ(r) of the residual r = ŷ − y, elementwise.
 
 Each loss is a pure function and a thin class around it. All behave like ½ r² near zero,
-except the absolute error, so that their values compare for small residuals.
+except the absolute and the quantile loss, so that their values compare for small residuals.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from kexp.choice import Positive, choice
+from kexp.choice import Between, Positive, choice
 from kexp.lazy import keras
 from kexp.losses.base import RegressionLoss
 
@@ -21,6 +21,14 @@ def quadratic(residual: Any) -> Any:
 def absolute(residual: Any) -> Any:
     """ρ(r) = |r|, with slope 0 at r = 0 on every backend (JAX's own |r| has slope 1 there)."""
     return residual * keras.ops.stop_gradient(keras.ops.sign(residual))
+
+
+def quantile(residual: Any, q: Any) -> Any:
+    """ρ(r) = (1 − q) r where r > 0, −q r where r < 0, with slope 0 at r = 0."""
+    above, below = (
+        keras.ops.cast(keras.ops.sign(s * residual) > 0, residual.dtype) for s in (1, -1)
+    )
+    return residual * keras.ops.stop_gradient((1.0 - q) * above - q * below)
 
 
 def huber(residual: Any, delta: Any) -> Any:
@@ -36,14 +44,25 @@ def charbonnier(residual: Any, scale: Any) -> Any:
     return keras.ops.square(residual) / (root + 1.0)
 
 
+def log_cosh(residual: Any, scale: Any) -> Any:
+    """ρ(r) = c² log cosh(r/c): log(1 + 2 sinh²(u/2)) for small u = |r/c|, else u − log 2 + …"""
+    ops = keras.ops
+    u = ops.abs(residual) / scale
+    near = ops.log1p(2.0 * ops.square(ops.sinh(0.5 * ops.minimum(u, 1.0))))
+    far = ops.maximum(u, 1.0) + ops.log1p(ops.exp(-2.0 * ops.maximum(u, 1.0))) - 0.6931471805599453
+    return (scale * scale) * ops.where(u < 1.0, near, far)
+
+
 @choice
 class Quadratic(RegressionLoss):
     """Quadratic loss, ρ(r) = ½ r²: the mean squared error with the factor ½ as it is taught.
 
-    With `elements="sum"` it is exactly L(y, ŷ) = ½ ‖ŷ − y‖²; with the default
+    With `elements="sum"` (or `"norm"`) it is exactly L(y, ŷ) = ½ ‖ŷ − y‖²; with the default
     `elements="mean"` it is that divided by the number of elements of a sample.
-    The yardstick `mse` has no factor ½.
+    The yardstick `mse` has no factor ½. Gauss 1809.
     """
+
+    formula: ClassVar[str] = r"\rho(r) = \frac{1}{2}\, r^2"
 
     def rho(self, residual: Any) -> Any:
         """½ r²."""
@@ -52,11 +71,34 @@ class Quadratic(RegressionLoss):
 
 @choice
 class Absolute(RegressionLoss):
-    """Absolute error, ρ(r) = |r|: its minimum is the median, so outliers count less."""
+    """Absolute error, ρ(r) = |r|: its minimum is the median, so outliers count less.
+
+    Boscovich 1757, Laplace 1774.
+    """
+
+    formula: ClassVar[str] = r"\rho(r) = |r|"
 
     def rho(self, residual: Any) -> Any:
         """|r|."""
         return absolute(residual)
+
+
+@choice
+class Quantile(RegressionLoss):
+    """Quantile (pinball) loss: its minimum is the q-quantile of y given x.
+
+    ρ(r) = (1 − q) r where r > 0, −q r where r < 0, for r = ŷ − y and 0 < q < 1. q = ½ is half the
+    absolute error; a larger q makes it dearer to predict too little. Koenker and Bassett 1978.
+    """
+
+    formula: ClassVar[str] = r"\rho(r) = \max\left((1 - q)\, r,\ -q\, r\right)"
+
+    elements: Literal["mean", "sum"] = "mean"
+    q: Between = 0.5
+
+    def rho(self, residual: Any) -> Any:
+        """(1 − q) r or −q r."""
+        return quantile(residual, self.q)
 
 
 @choice
@@ -66,6 +108,10 @@ class Huber(RegressionLoss):
     ρ(r) = ½ r² where |r| ≤ δ, else δ (|r| − ½ δ). δ > 0, in units of the target.
     δ → ∞ is the quadratic loss; ρ/δ → |r| as δ → 0. Huber 1964, equation 2.6 (his k is δ).
     """
+
+    formula: ClassVar[str] = (
+        r"\rho(r) = \frac{1}{2}\, m^2 + \delta\,(|r| - m),\quad m = \min(|r|, \delta)"
+    )
 
     delta: Positive = 1.0
 
@@ -82,8 +128,27 @@ class Charbonnier(RegressionLoss):
     loss, ρ/c → |r| as c → 0. Charbonnier et al. 1994; c² times Barron 2019, equation 1, α = 1.
     """
 
+    formula: ClassVar[str] = r"\rho(r) = c^2 \left(\sqrt{1 + (r/c)^2} - 1\right)"
+
     scale: Positive = 1.0
 
     def rho(self, residual: Any) -> Any:
         """c² (√(1 + (r/c)²) − 1)."""
         return charbonnier(residual, self.scale)
+
+
+@choice
+class LogCosh(RegressionLoss):
+    """Log-cosh loss: quadratic near zero, linear far away, with all derivatives continuous.
+
+    ρ(r) = c² log cosh(r/c). Scale c > 0, in units of the target. c → ∞ is the quadratic loss,
+    ρ/c → |r| as c → 0. Green 1990.
+    """
+
+    formula: ClassVar[str] = r"\rho(r) = c^2\, \log\, \cosh(r/c)"
+
+    scale: Positive = 1.0
+
+    def rho(self, residual: Any) -> Any:
+        """c² log cosh(r/c)."""
+        return log_cosh(residual, self.scale)
