@@ -3,38 +3,65 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
 from kexp.choice import numbers
+from kexp.losses import Loss
 
 
 class Objective:
     """fit + penalty of a model.
 
     Every number of the loss and the regularizer (λ, δ, …) becomes a non-trainable variable, so
-    that a compiled program serves all its values.
+    that a compiled program serves all its values. What the loss itself learns (`learned`) is
+    trained along with the model's variables.
     """
 
     def __init__(self, model: keras.Model, loss: Any, regularizer: Any):
         self.model = model
         self.loss, self.loss_numbers = with_variables(loss)
         self.regularizer, self.regularizer_numbers = with_variables(regularizer)
+        self.learned = _learned(self.loss, model.output_shape[-1])
         self.kernels = [v for v in model.trainable_variables if v.name.endswith("kernel")]
+        applies = getattr(regularizer, "applies_to", lambda kernel: True)
+        self.regularized = [kernel for kernel in self.kernels if applies(kernel)]
 
     def __call__(self, y: Any, y_hat: Any) -> Any:
         """fit + penalty of a batch, a scalar."""
         return self.fit(y, y_hat) + self.penalty()
+
+    @property
+    def trainable(self) -> list[Any]:
+        """The variables over which the minimum is taken."""
+        return [*self.model.trainable_variables, *self.learned]
+
+    @property
+    def state(self) -> list[Any]:
+        """All variables that training changes: those of the model, and what the loss learns."""
+        return [*self.model.variables, *self.learned]
+
+    def constrain(self, learning_rate: Any) -> None:
+        """Have the optimizer apply the regularizer's rule to kernels after each of its steps."""
+        rule = getattr(self.regularizer, "after_step", lambda kernel, rate: None)
+        for kernel in self.regularized:
+            if rule(keras.ops.convert_to_tensor(kernel), learning_rate) is not None:
+                kernel.constraint = partial(rule, learning_rate=learning_rate)
 
     def fit(self, y: Any, y_hat: Any) -> Any:
         """Mean of L over the samples, without the penalty: a scalar."""
         return keras.ops.mean(self.loss(y, y_hat))
 
     def penalty(self) -> Any:
-        """λR(θ), the sum over all kernels: a scalar."""
-        return sum((self.regularizer(kernel) for kernel in self.kernels), start=0.0)
+        """λR(θ), the sum over the kernels that are regularized: a scalar."""
+        return sum((self.regularizer(kernel) for kernel in self.regularized), start=0.0)
+
+    def shown(self) -> dict[str, Any]:
+        """What the loss has learned so far, by name."""
+        return self.loss.shown() if isinstance(self.loss, Loss) else {}
 
     def norms(self) -> dict[str, float]:
         """Of all kernels together: Σ|θ|, √Σθ², and the share of weights with |θ| < 1e-3."""
@@ -58,3 +85,12 @@ def with_variables(choice: Any) -> tuple[Any, dict[str, keras.Variable]]:
     for name, variable in variables.items():
         object.__setattr__(twin, name, variable)
     return twin, variables
+
+
+def _learned(loss: Any, channels: int) -> list[keras.Variable]:
+    """Trainable variables of what a loss learns, set as its attributes."""
+    initial = loss.learned(channels) if isinstance(loss, Loss) else {}
+    variables = [keras.Variable(value, dtype="float32", name=k) for k, value in initial.items()]
+    for variable in variables:
+        object.__setattr__(loss, variable.name, variable)
+    return variables
