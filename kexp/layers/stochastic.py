@@ -1,4 +1,4 @@
-"""Dropout layers whose rate is a weight and whose random stream is set from outside.
+"""Layers that draw while training, their rate a weight and their random stream set from outside.
 
 Keras's own layers take the rate as a Python number, so that every rate is another program, and
 make no random stream at rate 0, which shifts the initial weights of the layers after it. Here
@@ -12,11 +12,14 @@ from typing import Any
 import keras
 
 
-class _Stochastic(keras.layers.Layer):
-    """A layer that multiplies its input by random factors of mean 1 while training."""
+class Stochastic(keras.layers.Layer):
+    """A layer with a rate and a random stream; comes before another layer among the bases."""
 
-    def __init__(self, rate: float, **kwargs: Any):
-        super().__init__(**kwargs)
+    active_at_inference: bool = False
+    """Whether it draws at inference too (Monte-Carlo dropout); read when a call is compiled."""
+
+    def __init__(self, *args: Any, rate: float, **kwargs: Any):
+        super().__init__(*args, **kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f"rate must be in [0, 1), got rate={rate}")
         self._initial_rate = float(rate)
@@ -29,34 +32,45 @@ class _Stochastic(keras.layers.Layer):
             autocast=False,
             name="rate",
         )
-        self.supports_masking = True
-        self.built = True
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """The input, times random factors if `training`."""
-        if not training:
-            return inputs
-        return inputs * keras.ops.cast(self._factors(keras.ops.shape(inputs)), inputs.dtype)
-
-    def _factors(self, shape: tuple) -> Any:
-        raise TypeError(f"{type(self).__name__} must define _factors(shape)")
+    def _draws(self, training: bool | None) -> bool:
+        """Whether this call is random."""
+        return bool(training or self.active_at_inference)
 
     def _kept(self, shape: tuple) -> Any:
         """1/(1 − rate) with probability 1 − rate, else 0."""
         draws = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
         return keras.ops.cast(draws >= self.rate, "float32") / (1.0 - self.rate)
 
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
-        """The input's shape."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """The rate that the layer was made with, beside Keras's own settings."""
         return {**super().get_config(), "rate": self._initial_rate}
 
 
+class _Multiplicative(Stochastic):
+    """A layer that multiplies its input by random factors of mean 1 while training."""
+
+    def __init__(self, rate: float, **kwargs: Any):
+        super().__init__(rate=rate, **kwargs)
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """The input, times random factors if `training`."""
+        if not self._draws(training):
+            return inputs
+        return inputs * keras.ops.cast(self._factors(keras.ops.shape(inputs)), inputs.dtype)
+
+    def _factors(self, shape: tuple) -> Any:
+        raise TypeError(f"{type(self).__name__} must define _factors(shape)")
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """The input's shape."""
+        return input_shape
+
+
 @keras.saving.register_keras_serializable(package="kexp")
-class Dropout(_Stochastic):
+class Dropout(_Multiplicative):
     """Sets each element to 0 with probability `rate`, and scales the others by 1/(1 − rate)."""
 
     def _factors(self, shape: tuple) -> Any:
@@ -64,7 +78,7 @@ class Dropout(_Stochastic):
 
 
 @keras.saving.register_keras_serializable(package="kexp")
-class SpatialDropout(_Stochastic):
+class SpatialDropout(_Multiplicative):
     """`Dropout` of whole channels: input (n, …, channels), one draw per sample and channel."""
 
     def _factors(self, shape: tuple) -> Any:
@@ -72,7 +86,7 @@ class SpatialDropout(_Stochastic):
 
 
 @keras.saving.register_keras_serializable(package="kexp")
-class GaussianDropout(_Stochastic):
+class GaussianDropout(_Multiplicative):
     """Multiplies each element by a draw from N(1, rate/(1 − rate))."""
 
     def _factors(self, shape: tuple) -> Any:
