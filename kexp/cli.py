@@ -123,11 +123,19 @@ def sweep(overrides: tuple[str, ...], force: bool, limit: int, yes: bool, **wher
 @commands.command("list")
 @click.argument("what", required=False)
 @click.option("--config-dir", metavar="DIR", help="A config directory of your own.")
+@click.option("--plot", type=click.Path(path_type=Path), help="With losses: draw ρ, ψ and w.")
 @_debug
-def list_options(what: str | None, config_dir: str | None) -> None:
+def list_options(what: str | None, config_dir: str | None, plot: Path | None) -> None:
     """What there is to choose from: tasks, losses, dropouts, …; all if WHAT is not given."""
     from kexp.config.listing import listing
 
+    if plot and what not in ("loss", "losses"):
+        raise click.UsageError("--plot draws losses: kexp list losses --plot FILE")
+    if plot:
+        from kexp.reference import draw_losses
+
+        draw_losses(plot)
+        print(f"written: {plot}")
     print(listing(what, config_dir))
 
 
@@ -135,12 +143,13 @@ def list_options(what: str | None, config_dir: str | None) -> None:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--png", type=click.Path(path_type=Path), help="Also write the curves as a picture.")
 @click.option("--metric", help="The yardstick to show; the run's own if not given.")
+@click.option("--ridge", type=click.Path(path_type=Path), help="Draw a ridge path over λ.")
 @_debug
-def show(run: Path, png: Path | None, metric: str | None) -> None:
+def show(run: Path, png: Path | None, metric: str | None, ridge: Path | None) -> None:
     """One run: its choices, its curves in the terminal, its verdict. RUN is its folder."""
     from kexp.analysis.show import show_run
 
-    show_run(run, png, metric)
+    show_run(run, png, metric, ridge)
 
 
 @commands.command()

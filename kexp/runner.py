@@ -60,9 +60,11 @@ def _train(e: Experiment, folder: RunFolder, reporter: Reporter) -> dict[str, An
         check()
         streams = Streams(e.seed)
         collection = e.data.load(e.data_folder)
+        data = write_environment(folder, e, device, collection)
+        collection = e.task.adapted(collection)
         splits = e.data.split(collection, streams)
         e.task.check_splits(splits, e.model.smallest_side())
-        data = write_environment(folder, e, device, collection)
+        splits = e.task.prepared(splits)
 
         model = fresh_model(e.model, e.task.shapes(collection), e.dropout, e.norm, streams)
         engine = make_engine(Objective(model, e.loss, e.regularizer), e.optimizer.build())

@@ -43,6 +43,8 @@ def summarise(
         "best": best,
         **_overfitting(e, loop),
         "test": test,
+        **({"mc_dropout": loop.mc_dropout} if loop.mc_dropout else {}),
+        **e.task.closing(splits, loop.kernels, e),
         "verdict": f"{sentence}; test {shown.label} {shown.show(test['last'][loop.monitor])}",
         "throughput": _throughput(loop),
         "memory": {"process_peak_mib": environment.peak_memory_mib()},

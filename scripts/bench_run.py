@@ -44,8 +44,8 @@ source, epochs = sys.argv[1], int(sys.argv[2])
 if source == "digits":
     from kexp.data import Digits
     part = Digits().load(None).train
-    x, y = part.images[:1438], part.labels[:1438]
-    x_test, y_test = part.images[1438:], part.labels[1438:]
+    x, y = part.inputs[:1438], part.labels[:1438]
+    x_test, y_test = part.inputs[1438:], part.labels[1438:]
 else:
     with np.load(source) as f:
         x, y = f["x_train"][..., None], f["y_train"]
@@ -77,7 +77,7 @@ source, epochs, patches = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     + """
 if source == "photos":
     from kexp.data import Photos
-    images = Photos().load(None).train.images
+    images = Photos().load(None).train.inputs
     train, validation, test = images[:8], images[8:10], images[10:]
 else:
     with np.load(source + "/train400.npz") as f:

@@ -36,11 +36,17 @@ TINY_DENOISER = (
     "training.batch_size=8",
     "training.epochs=2",
 )
+TINY = {
+    "mnist_convnet": TINY_CLASSIFIER,
+    "denoise": TINY_DENOISER,
+    "binary": ("task=binary", "training.epochs=2"),
+    "ridge": ("task=ridge", "training.epochs=2"),
+}
 
 
 def tiny(task: str, folder: Path, *overrides: str) -> list[str]:
     """Overrides of a run of a second or two; later ones take the place of earlier ones."""
-    base = TINY_CLASSIFIER if task == "mnist_convnet" else TINY_DENOISER
+    base = TINY[task]
     places = [f"paths.results={folder / 'results'}", f"paths.data={folder / 'data'}"]
     chosen = {text.partition("=")[0]: text for text in (*base, *places, *overrides)}
     return list(chosen.values())

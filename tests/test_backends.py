@@ -23,7 +23,7 @@ folder, *run = sys.argv[1:]
 options = ["--quiet", "--assert=plain", "-p", "no:cacheprovider", f"--basetemp={folder}"]
 sys.exit(main(run) or pytest.main([*options, "tests/mathematics"]))
 """
-ENDED_WITHIN = 300
+ENDED_WITHIN = 900
 
 
 @dataclass

@@ -25,7 +25,12 @@ from kexp.noise import BlindGaussian
 
 OPTIONS = [(group, option) for group, options in groups().items() for option in options]
 TASKS = groups()["task"]
-REQUIRED = {"data=folder": ["data.path=photos"], "data=archive": ["data.train=photos.npz"]}
+REQUIRED = {
+    "data=folder": ["data.path=photos"],
+    "data=archive": ["data.train=photos.npz"],
+    "model=convnet": ["data=digits"],
+    "norm=instance": ["data=digits", "model=convnet"],
+}
 
 LEFT_OUT = {("data", "mnist"): {"test_size"}}
 """Parameters that an option does not offer: MNIST brings its own test set."""
@@ -164,7 +169,7 @@ def test_whole_numbers_are_taken_as_numbers() -> None:
 def test_fallback_data_compose() -> None:
     """What a run goes on with where its data cannot be had."""
     fallback = build().data.fallback
-    assert type(build(f"data={fallback}").data).labelled
+    assert "classification" in type(build(f"data={fallback}").data).targets
 
 
 # Identity
@@ -349,7 +354,7 @@ def test_values_as_the_command_line_writes_them(value: Any, text: str) -> None:
     ("cls", "name", "words"),
     [
         (Huber, "delta", "a number > 0"),
-        (Huber, "elements", "one of mean, sum"),
+        (Huber, "elements", "one of mean, sum, norm"),
         (BlindGaussian, "low", "a number ≥ 0 and ≤ 255"),
     ],
 )
@@ -366,10 +371,21 @@ def test_literal_is_read_as_it_is(text: str) -> None:
 def test_fits() -> None:
     assert fits(Huber, "regression") and not fits(Huber, "classification")
     assert fits(object, "regression")
-    assert fitting("loss", "regression") == ["charbonnier", "huber", "mae", "mse"]
+    assert {"huber", "mae", "mse"} < set(fitting("loss", "regression"))
+    assert "ssim" in fitting("loss", "image regression")
+    assert not {"ssim", "crossentropy"} & set(fitting("loss", "regression"))
+    assert "binary_crossentropy" in fitting("loss", "binary")
+    assert fitting("data", "regression") == ["diabetes", "polynomial"]
     assert fitting("dropout", "regression") == groups()["dropout"]
 
 
+def test_a_plain_class_may_name_one_kind_of_target() -> None:
+    class Plain:
+        targets = "image regression"
+
+    assert fits(Plain, "image regression") and not fits(Plain, "regression")
+
+
 def test_promises() -> None:
-    assert promises(kind_of("loss")) == ["target", "__call__"]
+    assert promises(kind_of("loss")) == ["targets", "__call__"]
     assert promises(kind_of("regularizer")) == ["__call__"]

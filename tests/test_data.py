@@ -80,7 +80,7 @@ def test_images_labels_and_names_stay_together():
     splits = DataSet(train_size=20, label_noise=0.5).split(whole, Streams(3))
     for part in (splits.train, splits.probe, splits.validation, splits.test):
         index = np.array([int(name) for name in part.names])
-        assert np.array_equal(part.images, whole.train.images[index])
+        assert np.array_equal(part.inputs, whole.train.inputs[index])
         assert np.array_equal(part.labels, whole.train.labels[index])
     place = [splits.train.names.index(name) for name in splits.probe.names]
     assert np.array_equal(splits.probe.targets, splits.train.targets[place])
@@ -180,21 +180,21 @@ def test_outliers_replace_their_share_of_the_targets_only(ragged):
     share = (targets != 7).mean() * 256 / 255  # one uniform draw in 256 is 7 again
     assert abs(share - 0.25) < 5 * np.sqrt(0.25 * 0.75 / targets.size)
     assert targets.dtype == np.uint8
-    assert (np.stack(list(splits.train.images)) == 7).all()
+    assert (np.stack(list(splits.train.inputs)) == 7).all()
     assert splits.validation.targets is None
 
 
 def test_checksum_tells_pixels_labels_and_splits():
     whole = numbered(20)
     assert whole.checksum() == Collection(whole.train).checksum()
-    ragged = Examples(list(whole.train.images), whole.train.labels)
+    ragged = Examples(list(whole.train.inputs), whole.train.labels)
     assert whole.checksum() == Collection(ragged).checksum()
     assert whole.checksum() != Collection(whole.train, test=whole.train).checksum()
-    pixels, labels = whole.train.images.copy(), whole.train.labels.copy()
+    pixels, labels = whole.train.inputs.copy(), whole.train.labels.copy()
     pixels[3, 1, 1, 0] ^= 1
     labels[3] += 1
     assert whole.checksum() != Collection(Examples(pixels, whole.train.labels)).checksum()
-    assert whole.checksum() != Collection(Examples(whole.train.images, labels)).checksum()
+    assert whole.checksum() != Collection(Examples(whole.train.inputs, labels)).checksum()
 
 
 # The data sets
@@ -204,8 +204,8 @@ def test_digits_are_the_real_ones_enlarged(tmp_path):
     from sklearn.datasets import load_digits
 
     whole = Digits().load(tmp_path)
-    assert whole.train.images.shape == (1797, 28, 28, 1)
-    assert whole.train.images.dtype == np.uint8
+    assert whole.train.inputs.shape == (1797, 28, 28, 1)
+    assert whole.train.inputs.dtype == np.uint8
     assert whole.train.labels.dtype == np.int32
     assert np.bincount(whole.train.labels).tolist() == [
         178,
@@ -219,7 +219,7 @@ def test_digits_are_the_real_ones_enlarged(tmp_path):
         174,
         180,
     ]
-    plain = Digits(side=8).load(tmp_path).train.images[..., 0]
+    plain = Digits(side=8).load(tmp_path).train.inputs[..., 0]
     assert np.array_equal(plain, np.round(load_digits().images * 255 / 16))
 
 
@@ -229,8 +229,8 @@ def test_photos_are_thirteen_and_split_by_photograph(tmp_path, colour, channels)
         warnings.simplefilter("error")
         whole = Photos(colour=colour).load(tmp_path)
     assert len(whole.train) == len(set(whole.train.names)) == 13
-    assert all(i.dtype == np.uint8 and i.shape[2] == channels for i in whole.train.images)
-    assert all(280 <= side <= 741 for i in whole.train.images for side in i.shape[:2])
+    assert all(i.dtype == np.uint8 and i.shape[2] == channels for i in whole.train.inputs)
+    assert all(280 <= side <= 741 for i in whole.train.inputs for side in i.shape[:2])
     splits = Photos(colour=colour).split(whole, Streams(0))
     assert [len(s) for s in (splits.train, splits.validation, splits.test)] == [8, 2, 3]
 
@@ -240,7 +240,7 @@ def test_archive_takes_single_images_and_stacks(tmp_path):
     np.savez(tmp_path / "a.npz", one=one, stack=stack, names=np.array(["x"]), mean=np.ones((2, 2)))
     np.savez_compressed(tmp_path / "b.npz", one=one)
     whole = Archive(train="a.npz", test="b.npz").load(tmp_path)
-    assert [image.shape for image in whole.train.images] == [(5, 4, 1)] + 3 * [(6, 6, 1)]
+    assert [image.shape for image in whole.train.inputs] == [(5, 4, 1)] + 3 * [(6, 6, 1)]
     assert whole.train.names == ["one", "stack[0]", "stack[1]", "stack[2]"]
     assert len(whole.test) == 1 and whole.train.labels is None
 
@@ -248,7 +248,7 @@ def test_archive_takes_single_images_and_stacks(tmp_path):
 def test_archive_takes_colour(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.zeros((2, 5, 4, 3), np.uint8))
     whole = Archive(train="a.npz").load(tmp_path)
-    assert [image.shape for image in whole.train.images] == 2 * [(5, 4, 3)]
+    assert [image.shape for image in whole.train.inputs] == 2 * [(5, 4, 3)]
 
 
 def test_archive_that_is_not_there_says_where_to_put_it(tmp_path):
@@ -269,8 +269,8 @@ def test_real_mnist():
     if not folder or not (Path(folder) / "mnist.npz").is_file():
         pytest.skip("no mnist.npz in the folder that KEXP_DATA_DIR names")
     whole = Mnist().load(Path(folder))
-    assert whole.train.images.shape == (60000, 28, 28, 1)
-    assert whole.test.images.shape == (10000, 28, 28, 1)
+    assert whole.train.inputs.shape == (60000, 28, 28, 1)
+    assert whole.test.inputs.shape == (10000, 28, 28, 1)
     assert np.bincount(whole.train.labels).tolist() == [
         5923,
         6742,
@@ -296,7 +296,7 @@ def test_mnist_is_looked_for_in_the_cache_of_keras_too(tmp_path, monkeypatch):
     (tmp_path / "keras" / "datasets").mkdir(parents=True)
     np.savez(tmp_path / "keras" / "datasets" / "mnist.npz", **arrays)
     whole = Mnist().load(tmp_path / "nothing here")
-    assert whole.train.images.shape == (2, 3, 3, 1)
+    assert whole.train.inputs.shape == (2, 3, 3, 1)
     assert whole.train.labels.tolist() == [1, 9] and whole.train.labels.dtype == np.int32
 
 
@@ -309,8 +309,8 @@ def test_flat_folder_has_no_labels(tmp_path):
     whole = Folder(path=str(tmp_path)).load(tmp_path)
     assert whole.train.names == ["a.png", "b.png", "c.png"]
     assert whole.train.labels is None and whole.classes == []
-    assert whole.train.images.shape == (3, 4, 6, 1) and whole.train.images.dtype == np.uint8
-    assert whole.train.images[:, 0, 0, 0].tolist() == [ord(c) for c in "abc"]
+    assert whole.train.inputs.shape == (3, 4, 6, 1) and whole.train.inputs.dtype == np.uint8
+    assert whole.train.inputs[:, 0, 0, 0].tolist() == [ord(c) for c in "abc"]
 
 
 def test_class_folders_are_labels_in_sorted_order(tmp_path):
@@ -320,7 +320,7 @@ def test_class_folders_are_labels_in_sorted_order(tmp_path):
     assert whole.classes == ["cat", "dog"]
     assert whole.train.names == ["cat/2.PNG", "dog/1.PNG", "dog/3.PNG"]
     assert whole.train.labels.tolist() == [0, 1, 1] and whole.train.labels.dtype == np.int32
-    assert whole.train.images.shape == (3, 4, 4, 3)
+    assert whole.train.inputs.shape == (3, 4, 4, 3)
 
 
 @pytest.mark.parametrize(
@@ -381,8 +381,8 @@ def test_side_cuts_the_central_square(tmp_path):
     save(tmp_path / "wide.png", pixels)
     save(tmp_path / "tall.png", pixels.T)
     save(tmp_path / "small.png", np.full((5, 5), 200))
-    assert isinstance(Folder(path=str(tmp_path)).load(tmp_path).train.images, list)
-    images = Folder(path=str(tmp_path), side=10).load(tmp_path).train.images
+    assert isinstance(Folder(path=str(tmp_path)).load(tmp_path).train.inputs, list)
+    images = Folder(path=str(tmp_path), side=10).load(tmp_path).train.inputs
     assert images.shape == (3, 10, 10, 1)
     assert (images == 200).all()
 

@@ -23,6 +23,7 @@ import kexp
 from kexp.api import Session
 from kexp.cli import main
 from kexp.config.build import allowed_class
+from kexp.config.fitting import fitting
 from kexp.config.overrides import GRAMMAR, parse
 from kexp.config.places import conf_dir, groups
 from kexp.config.wording import corrected
@@ -32,7 +33,7 @@ WING = "_target_: wing.Wing\nwidth: 0.1\n"
 
 PLAIN_WING = """
     class Wing:
-        target = "regression"
+        targets = "image regression"
 
         def __init__(self, width):
             self.width = width
@@ -144,7 +145,7 @@ def test_f01_misspelled_key(overrides: str, meant: str, refusal) -> None:
         ("loss.delta=1", "huber has it: loss=huber loss.delta=1 (with another task"),
         ("task=denoise loss.delta=1", "huber has it: loss=huber loss.delta=1"),
         ("dropout=none dropout.rate=0.2", "dropout=standard dropout.rate=0.2"),
-        ("regularizer.strength=1", "elastic_net, l1 and l2 have it: regularizer=l2"),
+        ("regularizer.strength=1", "have it: regularizer=l2 regularizer.strength=1"),
         ("task=denoise task.noise.peak=9", "poisson has it: task/noise=poisson task.noise.peak=9"),
         ("task.noise.sigma=9", "task/noise belongs to task=denoise"),
         ("task/noise=poisson", "task/noise belongs to task=denoise; add task=denoise"),
@@ -195,7 +196,7 @@ def test_f02_misspelled_option(group: str, refusal) -> None:
         ("dropout=false", "Did you mean dropout=none?"),
         ("dropout=null", "Did you mean dropout=none?"),
         ("dropout=off", "Did you mean dropout=none?"),
-        ("dropout=", "dropout=: no such option; dropout is one of gaussian, none"),
+        ("dropout=", "dropout=: no such option; dropout is one of dropconnect, gaussian, none"),
         ("dropout=[standard]", "Did you mean dropout=standard?"),
         ("loss=Focal", "Did you mean loss=focal?"),
         ("loss=l2", "l2 is an option of regularizer: regularizer=l2"),
@@ -288,11 +289,13 @@ def test_f04_rates_that_are_fine() -> None:
 
 def test_f05_unknown_loss_lists_those_that_fit(refusal) -> None:
     said = refusal("loss=hubber", "task=denoise")
-    assert "with task=denoise loss is one of huber, charbonnier, mae, mse" in said
+    others = ", ".join(o for o in fitting("loss", "image regression") if o != "huber")
+    assert f"with task=denoise loss is one of huber, {others}" in said
     assert "Did you mean loss=huber?" in said
     assert "crossentropy" not in said
     said = refusal("loss=hubber")
-    assert "with task=mnist_convnet loss is one of crossentropy, focal, label_smoothing" in said
+    fit = ", ".join(fitting("loss", "classification"))
+    assert f"with task=mnist_convnet loss is one of {fit}" in said
     assert "huber is not for this kind of task" in said
 
 
@@ -360,29 +363,53 @@ def test_f06_rules_over_two_keys(refusal) -> None:
 @pytest.mark.parametrize("loss", ["mse", "mae", "huber", "charbonnier"])
 def test_f07_regression_loss_for_classes(loss: str, refusal) -> None:
     said = refusal(f"loss={loss}")
-    assert f"loss={loss} is for regression, but task=mnist_convnet is classification" in said
-    assert "loss can be crossentropy, focal, label_smoothing, or choose another task" in said
+    assert (
+        f"loss={loss} is for regression and image regression, "
+        "but task=mnist_convnet is classification" in said
+    )
+    fit = ", ".join(fitting("loss", "classification"))
+    assert f"loss can be {fit}, or choose another task" in said
 
 
 @pytest.mark.parametrize("loss", ["crossentropy", "focal", "label_smoothing"])
 def test_f07_classification_loss_for_images(loss: str, refusal) -> None:
     said = refusal("task=denoise", f"loss={loss}")
-    assert f"loss={loss} is for classification, but task=denoise is regression" in said
-    assert "loss can be charbonnier, huber, mae, mse" in said
+    assert f"loss={loss} is for classification" in said
+    assert "but task=denoise is image regression" in said
+    assert f"loss can be {', '.join(fitting('loss', 'image regression'))}" in said
 
 
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
         ("data=photos", "data=photos has no labels, which task=mnist_convnet needs"),
-        ("data=photos", "data can be digits, folder, mnist"),
+        ("data=photos", "data can be breast_cancer, digits, folder, mnist"),
         ("data=bsd", "data=bsd has no labels"),
         ("data=folder", "data.path must be given: add data.path=…"),
         ("data=archive", "data.train must be given: add data.train=…"),
         ("data.label_noise=0.1 task=denoise", "for denoising use data.outliers"),
         ("data.outliers=0.1", "for classification use data.label_noise"),
-        ("model=dncnn", "model=dncnn is for regression, but task=mnist_convnet is classification"),
+        ("model=dncnn", "is for image regression, but task=mnist_convnet is classification"),
         ("task=denoise model=convnet", "model can be dncnn, or choose another task"),
+        (
+            "task=denoise data=diabetes",
+            "data=diabetes is for regression, but task=denoise",
+        ),
+        ("task=ridge data=digits", "data can be diabetes, polynomial"),
+        ("task=ridge loss=ssim", "loss=ssim is for image regression, but task=ridge is regression"),
+        ("task=ridge data.label_noise=0.1", "for values use data.outliers"),
+        ("task=ridge norm=batch", "model=linear has no hidden layer to normalise"),
+        ("task=binary loss=crossentropy", "loss can be binary_crossentropy, focal"),
+        (
+            "task=binary model=convnet",
+            "takes images, but data=breast_cancer has features",
+        ),
+        ("data=breast_cancer", "model can be linear, mlp"),
+        ("task=binary norm=instance", "norm=instance needs images"),
+        ("task=binary norm=group norm.groups=128", "norm.groups must be less than the width"),
+        ("task=denoise loss=ms_ssim loss.scales=3", "needs images of 44×44 at least"),
+        ("task=denoise loss=ms_ssim loss.scales=6", "loss.scales"),
+        ("norm=decorrelated norm.group_size=5", "norm.group_size must divide"),
     ],
 )
 def test_f07_data_that_do_not_fit(overrides: str, said: str, refusal) -> None:
@@ -436,7 +463,7 @@ def test_f08_key_given_twice(other: str, refusal) -> None:
         (["seed", "=", "5"], "'seed' is no override; write key=value: seed=…"),
         (["epochs", "5"], "write key=value: training.epochs=…"),
         (["huber"], "write key=value: loss=huber"),
-        (["dropout"], "write key=value: dropout=…, one of gaussian, none"),
+        (["dropout"], "write key=value: dropout=…, one of dropconnect, gaussian, none"),
         ([""], "'' is no override; write key=value"),
         (["=5"], "'' cannot be a key"),
         (["loss[delta]=1"], "keys are words joined by dots"),
@@ -573,9 +600,9 @@ def test_f11_odd_names_work(name: str, tmp_path: Path) -> None:
         ("import no_such_module_here", "wing needs the module no_such_module_here, not found"),
         ("x = 1", "Wing is not there in "),
         ("def Wing(width): ...", "Wing is no class in "),
-        ("class Wing: ...", "Wing is no loss, it lacks target, __call__; derive it from"),
-        ("class Wing:\n    target = 'regression'", "it lacks __call__"),
-        ("class Wing:\n    target = 'x'\n    def __call__(self): ...", "TypeError"),
+        ("class Wing: ...", "Wing is no loss, it lacks targets, __call__; derive it from"),
+        ("class Wing:\n    targets = 'image regression'", "it lacks __call__"),
+        ("class Wing:\n    targets = 'x'\n    def __call__(self): ...", "TypeError"),
         (None, "there is no module wing; looked for in the current directory, --config-dir"),
     ],
 )
@@ -638,7 +665,7 @@ def test_f11_users_loss_trains(tmp_path: Path) -> None:
 
 
             class Plain:
-                target = "regression"
+                targets = "image regression"
 
                 def __init__(self, width):
                     self.width = width
@@ -712,7 +739,8 @@ def test_f13_size_is_shown_and_limited(refusal, capsys, no_training: list[str]) 
 
 def test_f13_a_glob_takes_what_fits(no_training: list[str]) -> None:
     assert main(["sweep", "loss=glob(*)", "seed=0"]) == 0
-    assert no_training == ["default", "loss=focal", "loss=label_smoothing"]
+    fit = sorted(fitting("loss", "classification"))
+    assert no_training == ["default" if o == "crossentropy" else f"loss={o}" for o in fit]
 
 
 # 14 No extra keys

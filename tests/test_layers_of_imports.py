@@ -17,7 +17,7 @@ ROOT = Path(kexp.__file__).parent
 
 LAYERS = (
     ("errors", "lazy", "choice", "streams"),
-    ("measures", "yardsticks", "store"),
+    ("measures", "yardsticks", "ridge", "store"),
     ("losses", "regularizers", "dropouts", "norms", "layers", "models", "noise"),
     ("optimizers", "schedules", "data", "backends", "environment"),
     ("tasks",),
@@ -26,7 +26,7 @@ LAYERS = (
     ("summary", "recording", "runner"),
     ("analysis",),
     ("config",),
-    ("sweeps", "api"),
+    ("sweeps", "api", "reference"),
     ("doctor", "cli", "__main__"),
 )
 """From the bottom up; within a layer a module may import those named before it."""

@@ -9,40 +9,67 @@ import pytest
 
 import kexp
 from kexp.config import places
+from kexp.config.fitting import fitting
 from tests.conftest import history, read, the_run, tiny
 
 GROUPS = places.groups()
-LOSSES = {
-    "mnist_convnet": ("crossentropy", "label_smoothing", "focal"),
-    "denoise": ("mse", "mae", "huber", "charbonnier"),
+KINDS = {
+    "mnist_convnet": "classification",
+    "denoise": "image regression",
+    "binary": "binary",
+    "ridge": "regression",
 }
-CHOICES = [
-    (task, f"{group}={option}")
-    for task in LOSSES
-    for group in ("regularizer", "dropout", "norm", "optimizer", "schedule")
-    for option in GROUPS[group]
-] + [(task, f"loss={loss}") for task, losses in LOSSES.items() for loss in losses]
-CHOICES += [("denoise", f"task/noise={option}") for option in GROUPS["task/noise"]]
+GROUPS_OF = {
+    "mnist_convnet": ("regularizer", "dropout", "norm", "optimizer", "schedule"),
+    "denoise": ("task/noise", "regularizer", "dropout", "norm", "optimizer", "schedule"),
+    "binary": ("regularizer", "dropout", "norm"),
+    "ridge": ("regularizer", "dropout"),
+}
+
+
+def covering(task: str) -> list[tuple[str, ...]]:
+    """As few runs as hold every option of every group that the task offers."""
+    options = {g: [o for o in GROUPS[g] if (task, o) not in REFUSED] for g in GROUPS_OF[task]}
+    runs = max(len(names) for names in options.values())
+    return [
+        tuple(f"{group}={names[i % len(names)]}" for group, names in options.items())
+        for i in range(runs)
+    ]
+
+
+REFUSED = {("binary", "instance")}
+CHOICES = [(task, choices) for task in KINDS for choices in covering(task)]
+CHOICES += [(t, (f"loss={loss}",)) for t, kind in KINDS.items() for loss in fitting("loss", kind)]
+CHOICES += [("ridge", ("data=polynomial",)), ("ridge", ("model=mlp",))]
+CHOICES += [("binary", ("data=digits", "data.side=8", "model=linear"))]
+NEEDED = {
+    "loss=ms_ssim": "task.patch=24",
+    "norm=group": "norm.groups=4",
+    "norm=decorrelated": "norm.group_size=4",
+}
+NO_PENALTY = ("none", "weight_decay", "max_norm")
 
 
 def test_every_loss_is_tried() -> None:
-    assert sorted(GROUPS["loss"]) == sorted(sum(LOSSES.values(), ()))
+    assert set(GROUPS["loss"]) == {o for kind in KINDS.values() for o in fitting("loss", kind)}
 
 
-@pytest.mark.parametrize(("task", "choice"), CHOICES)
-def test_every_choice_trains(task: str, choice: str, folder: Path) -> None:
-    summary = kexp.run(*tiny(task, folder, choice, "training.epochs=1"), quiet=True)
+@pytest.mark.parametrize(("task", "choices"), CHOICES, ids=repr)
+def test_every_choice_trains(task: str, choices: tuple[str, ...], folder: Path) -> None:
+    needed = [NEEDED[choice] for choice in choices if choice in NEEDED]
+    summary = kexp.run(*tiny(task, folder, *choices, *needed, "training.epochs=1"), quiet=True)
     run = the_run(folder)
     assert read(run, "status.json")["state"] == "finished"
     for split in ("probe", "validation"):
         values = summary["last"][split]
         assert all(np.isfinite(value) for value in values.values())
         assert values["objective"] == pytest.approx(values["fit"] + summary["last"]["penalty"])
-    has_penalty = choice.startswith("regularizer=") and choice != "regularizer=none"
-    assert (summary["last"]["penalty"] > 0) == has_penalty
+    chosen = dict(choice.split("=") for choice in choices)
+    regularizer = chosen.get("regularizer", "l2" if task == "ridge" else "none")
+    assert (summary["last"]["penalty"] > 0) == (regularizer not in NO_PENALTY)
 
 
-@pytest.mark.parametrize("task", LOSSES)
+@pytest.mark.parametrize("task", KINDS)
 def test_record_is_complete(task: str, folder: Path) -> None:
     summary = kexp.run(*tiny(task, folder), quiet=True)
     run = the_run(folder)
@@ -83,7 +110,7 @@ def test_best_weights_are_kept(folder: Path) -> None:
     model = keras.saving.load_model(the_run(folder) / "model.keras", safe_mode=True)
     data = Digits(side=12, train_size=64, validation_size=40, test_size=40)
     test = data.split(data.load(folder), Streams(0)).test
-    measured = nll(model.predict(test.images / 255, verbose=0), test.labels).mean()
+    measured = nll(model.predict(test.inputs / 255, verbose=0), test.labels).mean()
     assert measured == pytest.approx(summary["test"]["best"]["nll"], rel=1e-4)
     assert summary["best_epoch"] < 40, "the example must have a best epoch before the last"
 

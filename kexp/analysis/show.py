@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from kexp.analysis import ridge_path
 from kexp.analysis.curves import draw_png, terminal_plot
 from kexp.errors import StoreError
 from kexp.measures import YARDSTICKS
@@ -13,8 +14,10 @@ from kexp.store import Record, read_run
 from kexp.store.differences import flatten
 
 
-def show_run(path: Path, png: Path | None = None, metric: str | None = None) -> None:
-    """Print the run at `path`; with `png` also write its curves as a picture."""
+def show_run(
+    path: Path, png: Path | None = None, metric: str | None = None, ridge: Path | None = None
+) -> None:
+    """Print the run at `path`; with `png` and `ridge` also draw its curves and its ridge path."""
     record = read_run(path)
     if not record.status and not record.config:
         raise StoreError(f"{path} is not a run: it has neither status.json nor config.yaml")
@@ -32,9 +35,18 @@ def show_run(path: Path, png: Path | None = None, metric: str | None = None) -> 
             print(f"written: {png}")
     elif png:
         print("no epoch has been recorded: no picture was written")
+    if ridge:
+        _draw_ridge(record, ridge)
     for problem in record.problems:
         print(f"problem: {problem}")
     print(_footer(record))
+
+
+def _draw_ridge(record: Record, file: Path) -> None:
+    if "ridge" not in record.summary:
+        raise StoreError(f"--ridge {file}: {record.path} has no ridge path; task=ridge records one")
+    ridge_path.draw(record.summary["ridge"], _title(record), file)
+    print(f"written: {file}")
 
 
 def _first_yardstick(epoch: dict[str, Any]) -> str:
@@ -64,10 +76,23 @@ def _footer(record: Record) -> str:
     speed = summary["throughput"]
     return "\n".join(
         [
+            *([ridge_path.described(summary["ridge"])] if "ridge" in summary else []),
+            *([_mc_dropout(summary)] if "mc_dropout" in summary else []),
             f"verdict: {summary['verdict']}",
             f"{summary['parameters']:,} parameters, {summary['epochs']} epochs, "
             f"{speed['training_seconds']:.1f} s training at "
             f"{speed['examples_per_second'] or 0:,.0f} examples/s, "
             f"{speed['measuring_seconds']:.1f} s measuring",
         ]
+    )
+
+
+def _mc_dropout(summary: dict[str, Any]) -> str:
+    """Monte-Carlo dropout beside the deterministic network, on the test split."""
+    sampled, shown = summary["mc_dropout"], YARDSTICKS[summary["monitor"]]
+    values = (part["test"][shown.name] for part in (sampled, {"test": summary["test"]["last"]}))
+    mean, single = (shown.show(value) for value in values)
+    return (
+        f"Monte-Carlo dropout over {sampled['passes']} passes: test {shown.label} {mean}, "
+        f"without {single}"
     )

@@ -14,6 +14,9 @@ from kexp.config.options import needs, parameters
 from kexp.config.overrides import raw_value
 from kexp.config.wording import ABBREVIATIONS, corrected, nearest
 
+USUAL = ("standard", "l2", "huber")
+"""Options that are meant more often than others with the same parameters."""
+
 
 @dataclass(frozen=True)
 class Adviser:
@@ -132,9 +135,9 @@ class Adviser:
         return ""
 
     def _simplest(self, group: str, options: Iterable[str]) -> list[str]:
-        """Options in the order of their number of parameters, none first."""
+        """Options in the order of their number of parameters, none first; then the usual ones."""
         return sorted(
-            sorted(options, reverse=True), key=lambda o: len(parameters(group, o, self.user))
+            sorted(options), key=lambda o: (len(parameters(group, o, self.user)), o not in USUAL)
         )
 
     def _owner(self, key: str) -> str | None:

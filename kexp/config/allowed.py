@@ -128,7 +128,7 @@ def _check_kind(key: str, target: str, cls: type) -> None:
     """Refuse a class that is no choice of the kind that the section needs."""
     kind = kind_of(key)
     if issubclass(cls, kind):
-        lacking = [name for name in inspect.get_annotations(kind) if not hasattr(cls, name)]
+        lacking = [name for name in promises(kind) if not hasattr(cls, name)]
     else:
         lacking = [name for name in promises(kind) if not _has(cls, name)]
     if lacking:
@@ -140,7 +140,12 @@ def _check_kind(key: str, target: str, cls: type) -> None:
 
 
 def promises(kind: type) -> list[str]:
-    """The public attributes and methods that every object of a kind has."""
+    """The attributes and methods that every object of a kind has to bring itself.
+
+    Of losses and regularizers those are few, so that a plain class of a user's will do.
+    """
+    if kind.__name__ in ("Loss", "Regularizer"):
+        return [*(["targets"] if kind.__name__ == "Loss" else []), "__call__"]
     names = [*inspect.get_annotations(kind), *vars(kind)]
     return list(dict.fromkeys(n for n in names if not n.startswith("_") or n == "__call__"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from kexp.config.allowed import SOURCES, add_module_path, allowed_class, check_modules
-from kexp.config.fitting import fits, fitting, option_of
+from kexp.config.fitting import fits, fitting, option_class, option_of, targets
 from kexp.config.messages import of_faults
 from kexp.config.places import expanded
 from kexp.config.wording import corrected, shown
@@ -177,6 +178,8 @@ def _check_fit(
             raise ConfigError(
                 f"data.{size}_size must be > 0, got 0: without a {size} split there is {why}"
             )
+    if made["data"].inputs not in made["model"].inputs:
+        raise ConfigError(_unfit_inputs(made, values, modules, user))
     try:
         task.check(made["data"], made["loss"])
         made["model"].check(made["norm"])
@@ -188,6 +191,24 @@ def _check_fit(
             f"training.monitor must be one of {', '.join(monitors)} or null, "
             f"got {training.monitor!r}"
         )
+
+
+def _unfit_inputs(
+    made: dict[str, Any], values: dict[str, Any], modules: Sequence[str], user: Path | None
+) -> str:
+    """Why a model does not take the inputs of a data set, and which ones do."""
+    model, data = (option_of(key, values[key], user) for key in ("model", "data"))
+    inputs, kind = made["data"].inputs, made["task"].target
+    others = []
+    for option in fitting("model", kind, user, modules):
+        cls = option_class("model", option, user, modules)
+        if cls and inputs in cls.inputs:
+            others.append(option)
+    return (
+        f"model={model or type(made['model']).__name__} takes "
+        f"{' or '.join(made['model'].inputs)}, but data={data or type(made['data']).__name__} has "
+        f"{inputs}; model can be {', '.join(others)}"
+    )
 
 
 def _unfit(
@@ -204,10 +225,10 @@ def _unfit(
     }
     kind = made["task"].target
     others = fitting(group, kind, user, modules)
-    if hasattr(made[group], "labelled"):
+    if group == "data" and kind in ("classification", "binary"):
         why = f"has no labels, which {chosen['task']} needs ({kind})"
     else:
-        why = f"is for {made[group].target}, but {chosen['task']} is {kind}"
+        why = f"is for {' and '.join(targets(made[group]))}, but {chosen['task']} is {kind}"
     return f"{chosen[group]} {why}; {group} can be {', '.join(others)}, or choose another task"
 
 
@@ -264,7 +285,16 @@ def _canonical(made: Any, given: Any) -> Any:
 
 
 def _unresolved(config: DictConfig) -> dict[str, Any]:
-    return OmegaConf.to_container(config, resolve=False)  # pyright: ignore
+    """The config as JSON can hold it: an infinite number stands as text, `"-inf"`."""
+    return _spelled(OmegaConf.to_container(config, resolve=False))
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _spelled(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_spelled(part) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_section(value: Any) -> bool:

@@ -35,9 +35,13 @@ def option_of(group: str, section: dict[str, Any], user: Path | None = None) -> 
 
 def fits(cls: Any, kind: str) -> bool:
     """Whether a class serves a task whose kind of target is `kind`; most serve any."""
-    if kind == "classification" and hasattr(cls, "labelled"):
-        return cls.labelled
-    return getattr(cls, "target", kind) == kind
+    return kind in (targets(cls) or (kind,))
+
+
+def targets(cls: Any) -> tuple[str, ...]:
+    """The kinds of target that a class or object says it is for; a plain class may name one."""
+    named = getattr(cls, "targets", ())
+    return (named,) if isinstance(named, str) else tuple(named)
 
 
 def fitting(

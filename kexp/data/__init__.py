@@ -6,15 +6,19 @@ from kexp.data.digits import Digits
 from kexp.data.folder import Folder
 from kexp.data.mnist import Mnist
 from kexp.data.photos import Photos
+from kexp.data.tables import BreastCancer, Diabetes, Polynomial
 
 __all__ = [
     "Archive",
+    "BreastCancer",
     "Collection",
     "DataSet",
+    "Diabetes",
     "Digits",
     "Examples",
     "Folder",
     "Mnist",
     "Photos",
+    "Polynomial",
     "Splits",
 ]

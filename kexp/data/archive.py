@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zipfile
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.lib import format as npy
@@ -27,6 +28,8 @@ class Archive(DataSet):
     dtype (names, say) are left out.
     """
 
+    targets: ClassVar[tuple[str, ...]] = ("image regression",)
+
     train: str = "train400.npz"
     test: str | None = None
 
@@ -46,7 +49,7 @@ class Archive(DataSet):
         self.where(folder)
         train = _images(folder / self.train)
         test = _images(folder / self.test) if self.test else None
-        if test and test.images[0].shape[-1] != train.images[0].shape[-1]:
+        if test and test.inputs[0].shape[-1] != train.inputs[0].shape[-1]:
             raise DataError(f"one of {self.train} and {self.test} is grey, the other in colour")
         return Collection(train, test=test)
 

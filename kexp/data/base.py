@@ -19,19 +19,22 @@ from kexp.streams import Streams
 class Examples:
     """Examples of one split.
 
-    `images` is an array (n, h, w, c) or a list of arrays (h, w, c), uint8 (or uint16 scaled
-    down, see `kexp.data.images`). `labels` are class numbers, shape (n,), where there are any.
-    `targets` are what the model is trained on where that is not the truth: labels with noise,
-    or images with outliers.
+    `inputs` are images, an array (n, h, w, c) or a list of arrays (h, w, c), uint8 (or uint16
+    scaled down, see `kexp.data.images`), or features, float32 of shape (n, d). `labels` are class
+    numbers, shape (n,), and `values` numbers to predict, float32 of shape (n, 1), where there are
+    any; `expected` is E[y|x] of these where it is known. `targets` are what the model is trained on
+    where that is not the truth: labels with noise, images or values with outliers.
     """
 
-    images: Any
+    inputs: Any
     labels: np.ndarray | None = None
     names: list[str] = field(default_factory=list)
     targets: Any = None
+    values: np.ndarray | None = None
+    expected: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.inputs)
 
     def name(self, number: int) -> str:
         """What to call an example in a message."""
@@ -40,10 +43,12 @@ class Examples:
     def take(self, index: np.ndarray) -> Examples:
         """The examples at `index`, in that order."""
         return Examples(
-            images=_take(self.images, index),
-            labels=None if self.labels is None else self.labels[index],
+            inputs=_take(self.inputs, index),
+            labels=_take(self.labels, index),
             names=[self.names[i] for i in index] if self.names else [],
-            targets=None if self.targets is None else _take(self.targets, index),
+            targets=_take(self.targets, index),
+            values=_take(self.values, index),
+            expected=_take(self.expected, index),
         )
 
 
@@ -57,13 +62,14 @@ class Collection:
     classes: list[str] = field(default_factory=list)
 
     def checksum(self) -> str:
-        """SHA-256 over the pixels and labels of every split."""
+        """SHA-256 over the inputs, labels and values of every split."""
         digest = hashlib.sha256()
         for part in (self.train, self.validation, self.test):
-            for image in part.images if part else ():
+            for image in part.inputs if part else ():
                 digest.update(_digest(image))
-            if part and part.labels is not None:
-                digest.update(np.ascontiguousarray(part.labels).data)
+            for truth in (part.labels, part.values) if part else ():
+                if truth is not None:
+                    digest.update(np.ascontiguousarray(truth).data)
         return digest.hexdigest()
 
 
@@ -86,8 +92,11 @@ class DataSet:
     a share of all; they are left alone where the data set brings its own split.
     """
 
-    labelled: ClassVar[bool] = False
-    """Whether there are class labels to learn."""
+    targets: ClassVar[tuple[str, ...]]
+    """Kinds of target (see `kexp.tasks.Task.target`) that it can be used for."""
+
+    inputs: ClassVar[str] = "images"
+    """What an input is: one of the `images`, or a row of `features`."""
 
     train_size: Count | None = None
     validation_size: Count | ProperShare = 0.1
@@ -138,16 +147,23 @@ class DataSet:
 
 
 def corrupt(train: Examples, data: DataSet, classes: int, streams: Streams) -> Examples:
-    """`train` with label noise or outliers in its targets, as `data` asks for."""
+    """`train` with label noise or outliers in its targets, as `data` asks for.
+
+    An outlier in an image is a value replaced by a uniform one from 0 to 255; in values it is one
+    replaced by a uniform one from 5 standard deviations below their mean to 5 above.
+    """
     if data.label_noise and train.labels is not None:
         if classes < 2:
             raise DataError("data.label_noise needs two classes or more to flip between")
         noisy = flip_labels(train.labels, data.label_noise, classes, streams.rng("label noise"))
         return dataclasses.replace(train, targets=noisy)
+    if data.outliers and train.values is not None:
+        rng = streams.rng("outliers")
+        return dataclasses.replace(train, targets=replace_values(train.values, data.outliers, rng))
     if data.outliers:
         rng = streams.rng("outliers")
-        images = [replace_pixels(image, data.outliers, rng) for image in train.images]
-        targets = np.stack(images) if isinstance(train.images, np.ndarray) else images
+        images = [replace_pixels(image, data.outliers, rng) for image in train.inputs]
+        targets = np.stack(images) if isinstance(train.inputs, np.ndarray) else images
         return dataclasses.replace(train, targets=targets)
     return train
 
@@ -168,10 +184,17 @@ def replace_pixels(image: np.ndarray, share: float, rng: np.random.Generator) ->
     return np.where(rng.random(image.shape) < share, uniform, image)
 
 
+def replace_values(values: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """`values` with each replaced, with probability `share`, by one of uniform mean ± 5 sd."""
+    far = 5 * values.std()
+    uniform = rng.uniform(values.mean() - far, values.mean() + far, values.shape)
+    return np.where(rng.random(values.shape) < share, uniform, values).astype(values.dtype)
+
+
 def _refuse_overlap(train: Examples, validation: Examples) -> None:
     """Raise `DataError` where an image of validation is in train too, pixel for pixel."""
-    known = {_digest(image): number for number, image in enumerate(train.images)}
-    for number, image in enumerate(validation.images):
+    known = {_digest(image): number for number, image in enumerate(train.inputs)}
+    for number, image in enumerate(validation.inputs):
         twin = known.get(_digest(image))
         if twin is not None:
             raise DataError(
@@ -196,4 +219,6 @@ def _count(key: str, size: float, total: int) -> int:
 
 
 def _take(values: Any, index: np.ndarray) -> Any:
+    if values is None:
+        return None
     return values[index] if isinstance(values, np.ndarray) else [values[i] for i in index]

@@ -18,7 +18,7 @@ class Digits(DataSet):
     8×8 pixels with 17 grey levels, enlarged bilinearly to `side` × `side` (28, as in MNIST).
     """
 
-    labelled: ClassVar[bool] = True
+    targets: ClassVar[tuple[str, ...]] = ("classification", "binary", "image regression")
 
     side: Count = 28
     validation_size: Count | ProperShare = 0.2

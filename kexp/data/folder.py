@@ -35,7 +35,7 @@ class Folder(DataSet):
     and resized to side × side pixels, which classification needs where the sizes differ.
     """
 
-    labelled: ClassVar[bool] = True
+    targets: ClassVar[tuple[str, ...]] = ("classification", "binary", "image regression")
 
     path: str = ""
     colour: Colour = "grey"

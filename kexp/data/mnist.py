@@ -39,7 +39,7 @@ class Mnist(DataSet):
     Where it cannot be had, `fallback` says which data set takes its place (null: none).
     """
 
-    labelled: ClassVar[bool] = True
+    targets: ClassVar[tuple[str, ...]] = ("classification", "binary", "image regression")
 
     fallback: Literal["digits"] | None = "digits"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from kexp.choice import Count, ProperShare, choice
 from kexp.data.base import Collection, DataSet, Examples
@@ -30,6 +31,8 @@ class Photos(DataSet):
 
     Split by photograph: 3 for test, 2 for validation, 8 for training unless told otherwise.
     """
+
+    targets: ClassVar[tuple[str, ...]] = ("image regression",)
 
     colour: Colour = "grey"
     validation_size: Count | ProperShare = 2

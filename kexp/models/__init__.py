@@ -3,5 +3,6 @@
 from kexp.models.base import Model, fresh_model, seed_weights
 from kexp.models.convnet import Convnet
 from kexp.models.dncnn import DnCNN
+from kexp.models.fully_connected import MLP, Linear
 
-__all__ = ["Convnet", "DnCNN", "Model", "fresh_model", "seed_weights"]
+__all__ = ["MLP", "Convnet", "DnCNN", "Linear", "Model", "fresh_model", "seed_weights"]

@@ -13,8 +13,11 @@ from kexp.streams import Streams
 class Model:
     """A network as a config choice: parameters now, a `keras.Model` when built."""
 
-    target: ClassVar[str]
-    """Kind of target that its output is for: `"classification"` or `"regression"`."""
+    targets: ClassVar[tuple[str, ...]]
+    """Kinds of target (see `kexp.tasks.Task.target`) that its output is for."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("images",)
+    """What it takes: images, features or both."""
 
     def check(self, norm: NormChoice) -> None:
         """Raise `ValueError` where `norm` cannot be placed in this network."""
@@ -25,12 +28,12 @@ class Model:
 
     def build(
         self,
-        input_shape: tuple[int | None, int | None, int],
+        input_shape: tuple[int | None, ...],
         outputs: int,
         dropout: DropoutChoice,
         norm: NormChoice,
     ) -> Any:
-        """A `keras.Model` for inputs (n, height, width, channels), with `outputs` outputs."""
+        """A `keras.Model` for inputs (n, *input_shape), with `outputs` outputs."""
         raise TypeError(f"{type(self).__name__} must define build(…)")
 
 

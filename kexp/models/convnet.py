@@ -18,11 +18,11 @@ class Convnet(Model):
     """Convolution 3×3, norm, ReLU and 2×2 max pooling per stage; dropout; one dense layer.
 
     With filters (32, 64), 28×28×1 inputs and 10 classes: 34,826 parameters, as in Keras's
-    example. Dropout stands before the flattening, which for element-wise dropout is the same as
-    after it, and lets spatial dropout see feature maps.
+    example. The last dropout stands before the flattening, which for element-wise dropout is
+    the same as after it, and lets spatial dropout see feature maps.
     """
 
-    target: ClassVar[str] = "classification"
+    targets: ClassVar[tuple[str, ...]] = ("classification", "binary")
 
     filters: list[Count] = Field(default_factory=lambda: [32, 64], min_length=1)
     kernel_size: Count = 3
@@ -41,7 +41,7 @@ class Convnet(Model):
 
     def build(
         self,
-        input_shape: tuple[int | None, int | None, int],
+        input_shape: tuple[int | None, ...],
         outputs: int,
         dropout: DropoutChoice,
         norm: NormChoice,
@@ -49,12 +49,16 @@ class Convnet(Model):
         """A `keras.Model` from images (n, h, w, c) to logits (n, outputs)."""
         layers = keras.layers
         x = inputs = keras.Input(input_shape, name="image")
+        x = dropout(x, "dropout_input", "input")
         for i, width in enumerate(self.filters, start=1):
-            x = layers.Conv2D(width, self.kernel_size, name=f"conv_{i}")(x)
+            convolution = layers.Conv2D(width, self.kernel_size, name=f"conv_{i}")
+            x = dropout.connected(convolution, "input" if i == 1 else "hidden")(x)
             x = norm(x, name=f"norm_{i}")
             x = layers.ReLU(name=f"relu_{i}")(x)
             x = layers.MaxPooling2D(2, name=f"pool_{i}")(x)
-        x = dropout(x, name="dropout")
+            if i < len(self.filters):
+                x = dropout(x, f"dropout_{i}", "hidden")
+        x = dropout(x, "dropout", "last")
         x = layers.Flatten(name="flatten")(x)
-        logits = layers.Dense(outputs, name="logits")(x)
-        return keras.Model(inputs, logits, name="convnet")
+        logits = dropout.connected(layers.Dense(outputs, name="logits"), "last")
+        return keras.Model(inputs, logits(x), name="convnet")

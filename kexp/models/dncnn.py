@@ -17,13 +17,13 @@ from kexp.norms import NormChoice
 class DnCNN(Model):
     """Residual denoiser: convolutions 3×3 estimate the noise, which is taken from the input.
 
-    `depth` ≥ 2 convolutions of `width` channels; the first and the last carry no norm; dropout
-    stands before the last. The last convolution starts at zero, so that an untrained network
-    returns its input. `model.depth=17 model.width=64 norm=batch` is the network of Zhang et al.
-    2017. The image may have any size.
+    `depth` ≥ 2 convolutions of `width` channels; the first and the last carry no norm; the
+    last dropout stands before the last of them, which starts at zero, so that an untrained
+    network returns its input. `model.depth=17 model.width=64 norm=batch` is the network of Zhang
+    et al. 2017. The image may have any size.
     """
 
-    target: ClassVar[str] = "regression"
+    targets: ClassVar[tuple[str, ...]] = ("image regression",)
 
     depth: Annotated[int, Field(ge=2)] = 6
     width: Count = 32
@@ -34,7 +34,7 @@ class DnCNN(Model):
 
     def build(
         self,
-        input_shape: tuple[int | None, int | None, int],
+        input_shape: tuple[int | None, ...],
         outputs: int,
         dropout: DropoutChoice,
         norm: NormChoice,
@@ -42,12 +42,18 @@ class DnCNN(Model):
         """A `keras.Model` from noisy images (n, h, w, c) to clean ones of the same shape."""
         layers = keras.layers
         x = inputs = keras.Input(input_shape, name="image")
+        x = dropout(x, "dropout_input", "input")
         for i in range(1, self.depth):
-            x = layers.Conv2D(self.width, 3, padding="same", name=f"conv_{i}")(x)
+            convolution = layers.Conv2D(self.width, 3, padding="same", name=f"conv_{i}")
+            x = dropout.connected(convolution, "input" if i == 1 else "hidden")(x)
             x = norm(x, name=f"norm_{i}") if i > 1 else x
             x = layers.ReLU(name=f"relu_{i}")(x)
-        x = dropout(x, name="dropout")
+            if i < self.depth - 1:
+                x = dropout(x, f"dropout_{i}", "hidden")
+        x = dropout(x, "dropout", "last")
         last = layers.Conv2D(
             outputs, 3, padding="same", kernel_initializer="zeros", name=f"conv_{self.depth}"
         )
-        return keras.Model(inputs, layers.Subtract(name="clean")([inputs, last(x)]), name="dncnn")
+        noise = dropout.connected(last, "last")(x)
+        clean = layers.Subtract(name="clean")([inputs, noise])
+        return keras.Model(inputs, clean, name="dncnn")

@@ -1,7 +1,8 @@
 """Tasks: data + model + kind of target + yardsticks. One file per task."""
 
 from kexp.tasks.base import Batch, EpochData, Task
+from kexp.tasks.classification import Binary, MnistConvnet
 from kexp.tasks.denoise import Denoise
-from kexp.tasks.mnist_convnet import MnistConvnet
+from kexp.tasks.ridge import Ridge
 
-__all__ = ["Batch", "Denoise", "EpochData", "MnistConvnet", "Task"]
+__all__ = ["Batch", "Binary", "Denoise", "EpochData", "MnistConvnet", "Ridge", "Task"]

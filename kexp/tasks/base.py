@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -36,17 +37,21 @@ class Task:
     """A task as a config choice."""
 
     target: ClassVar[str]
-    """Kind of target: `"classification"` or `"regression"`."""
+    """Kind of target: `"classification"`, `"binary"`, `"regression"` or `"image regression"`."""
 
     yardsticks: ClassVar[tuple[str, ...]]
     """The yardsticks it is measured by, the one for the verdict first."""
 
     def check(self, data: DataSet, loss: Any) -> None:
-        """Raise `ValueError` where the data set or the loss does not fit. Loads nothing."""
-        if loss.target != self.target:
-            raise ValueError(
-                f"loss {type(loss).__name__} is for {loss.target}, this task is {self.target}"
-            )
+        """Raise `ValueError` where the data set or the loss cannot be used. Loads nothing."""
+
+    def adapted(self, collection: Collection) -> Collection:
+        """The data as this task sees them, before they are split; mostly as they are."""
+        return collection
+
+    def prepared(self, splits: Splits) -> Splits:
+        """The splits as the model sees them: features are standardised, images as they are."""
+        return splits if splits.train.inputs[0].ndim > 1 else standardised(splits)
 
     def shapes(self, collection: Collection) -> tuple[tuple, int]:
         """Input shape of the model (None where it may vary) and its number of outputs."""
@@ -67,6 +72,14 @@ class Task:
         """Every yardstick, as a mean over the samples of all batches."""
         raise TypeError(f"{type(self).__name__} must define measure(predictions, batches)")
 
+    def average(self, predictions: list[np.ndarray]) -> np.ndarray:
+        """One prediction from several of the same batch; by default their mean."""
+        return np.mean(predictions, axis=0, dtype=np.float64)
+
+    def closing(self, splits: Splits, kernels: list[np.ndarray], e: Any) -> dict[str, Any]:
+        """What the task adds to the summary of a trained run `e`, by name; mostly nothing."""
+        return {}
+
     def memorisation(self, predictions: list[np.ndarray], batches: list[Batch]) -> float | None:
         """Share in [0, 1] of the corrupted targets that are fitted; None where there are none."""
         fitted = [
@@ -80,3 +93,36 @@ class Task:
     def fitted(self, prediction: np.ndarray, y: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """For each corrupted target whether the prediction follows it, shape (corrupted,)."""
         raise TypeError(f"{type(self).__name__} must define fitted(prediction, y, truth)")
+
+
+def standardised(splits: Splits) -> Splits:
+    """Each feature, and the values if there are any, less its mean and over its deviation.
+
+    Mean and standard deviation are those of the training split; a constant feature becomes 0.
+    """
+    mean, deviation = _moments(splits.train.inputs)
+    centre, unit = (0.0, 1.0) if splits.train.values is None else _moments(splits.train.values)
+
+    def scaled(values: Any) -> Any:
+        return None if values is None else ((values - centre) / unit).astype(np.float32)
+
+    def of(part: Examples) -> Examples:
+        inputs = ((part.inputs - mean) / deviation).astype(np.float32)
+        targets = part.targets if part.values is None else scaled(part.targets)
+        return dataclasses.replace(
+            part,
+            inputs=inputs,
+            targets=targets,
+            values=scaled(part.values),
+            expected=scaled(part.expected),
+        )
+
+    return Splits(**{name: of(getattr(splits, name)) for name in Splits.__annotations__})
+
+
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column in float64; 1 where it is constant."""
+    values = values.astype(np.float64)
+    deviation = values.std(axis=0)
+    constant = deviation <= 1e-9 * np.abs(values).max(axis=0)
+    return values.mean(axis=0), np.where(constant, 1.0, deviation)

@@ -11,6 +11,7 @@ from kexp import yardsticks
 from kexp.choice import Count, choice
 from kexp.data import Collection, DataSet, Examples, Splits
 from kexp.errors import DataError
+from kexp.losses import Loss
 from kexp.noise import Gaussian, Noise
 from kexp.streams import Streams
 from kexp.tasks.base import Batch, EpochData, Task
@@ -28,7 +29,7 @@ class Denoise(Task):
     whole, with one fixed draw of noise each.
     """
 
-    target: ClassVar[str] = "regression"
+    target: ClassVar[str] = "image regression"
     yardsticks: ClassVar[tuple[str, ...]] = ("psnr", "mse", "mae", "ssim")
 
     noise: Noise = Field(default_factory=Gaussian)
@@ -37,14 +38,15 @@ class Denoise(Task):
     augment: bool = True
 
     def check(self, data: DataSet, loss: Any) -> None:
-        """Refuse a loss for classification, and label noise."""
-        super().check(data, loss)
+        """Refuse label noise, and a loss that needs larger patches."""
         if data.label_noise:
             raise ValueError("data.label_noise flips class labels; for denoising use data.outliers")
+        if isinstance(loss, Loss):
+            loss.check_side("task.patch", self.patch)
 
     def shapes(self, collection: Collection) -> tuple[tuple, int]:
         """(None, None, channels): an image may have any size. As many outputs as channels."""
-        channels = {image.shape[-1] for image in collection.train.images}
+        channels = {image.shape[-1] for image in collection.train.inputs}
         if len(channels) > 1:
             raise DataError(f"images must be all grey or all colour, got {channels} channels")
         (count,) = channels
@@ -57,7 +59,7 @@ class Denoise(Task):
             (splits.validation, SSIM_WINDOW),
             (splits.test, SSIM_WINDOW),
         ):
-            for i, image in enumerate(part.images):
+            for i, image in enumerate(part.inputs):
                 if min(image.shape[:2]) < least:
                     raise DataError(
                         f"image {part.name(i)} of {image.shape[0]}×{image.shape[1]} pixels is "
@@ -66,13 +68,13 @@ class Denoise(Task):
 
     def epoch(self, train: Examples, streams: Streams, epoch: int) -> EpochData:
         """Fresh patches with fresh noise, from the streams `patches` and `noise`."""
-        targets = train.images if train.targets is None else train.targets
+        targets = train.inputs if train.targets is None else train.targets
         rng = streams.rng("patches", epoch)
-        shape = (self.patches_per_epoch, self.patch, self.patch, train.images[0].shape[-1])
+        shape = (self.patches_per_epoch, self.patch, self.patch, train.inputs[0].shape[-1])
         clean, y = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
         for row, (image, top, left) in enumerate(self._places(train, rng)):
             window = np.s_[top : top + self.patch, left : left + self.patch]
-            clean[row], y[row] = train.images[image][window], targets[image][window]
+            clean[row], y[row] = train.inputs[image][window], targets[image][window]
         if self.augment:
             turns = rng.integers(8, size=len(clean))
             clean, y = _turned(clean, turns), _turned(y, turns)
@@ -82,7 +84,7 @@ class Denoise(Task):
     def batches(self, examples: Examples, streams: Streams, split: str) -> list[Batch]:
         """One batch per image, each with a fixed draw of noise of its own."""
         batches = []
-        for i, image in enumerate(examples.images):
+        for i, image in enumerate(examples.inputs):
             clean = _unit(image[None])
             noisy = self.noise(clean, streams.rng(f"noise/{split}", i))
             if examples.targets is None:
@@ -112,7 +114,7 @@ class Denoise(Task):
 
     def _places(self, train: Examples, rng: np.random.Generator) -> np.ndarray:
         """(image, top, left) of each patch, uniform over all places; shape (patches, 3)."""
-        free = np.array([np.subtract(image.shape[:2], self.patch) + 1 for image in train.images])
+        free = np.array([np.subtract(image.shape[:2], self.patch) + 1 for image in train.inputs])
         count = free.prod(axis=1)
         image = rng.choice(len(free), size=self.patches_per_epoch, p=count / count.sum())
         corner = (rng.random((self.patches_per_epoch, 2)) * free[image]).astype(np.int64)

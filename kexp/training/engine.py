@@ -6,6 +6,8 @@ engines compute the same objective with the same order of examples.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import keras
@@ -34,10 +36,15 @@ class Engine(Protocol):
         """The model's output in inference mode."""
         ...
 
+    def sample(self, x: np.ndarray) -> np.ndarray:
+        """The model's output in inference mode, but with dropout: another draw at each call."""
+        ...
+
 
 def make_engine(objective: Objective, optimizer: keras.optimizers.Optimizer) -> Engine:
     """The engine for the backend in use."""
-    optimizer.build(objective.model.trainable_variables)
+    optimizer.build(objective.trainable)
+    objective.constrain(optimizer.learning_rate)
     if keras.backend.backend() == "tensorflow":
         from kexp.training.graph_engine import GraphEngine
 
@@ -45,6 +52,19 @@ def make_engine(objective: Objective, optimizer: keras.optimizers.Optimizer) -> 
     from kexp.training.step_engine import StepEngine
 
     return StepEngine(objective, optimizer)
+
+
+@contextlib.contextmanager
+def dropout_at_inference(model: keras.Model) -> Iterator[None]:
+    """Inside, the layers of `model` that drop at random do so at inference too."""
+    random = [la for la in model._flatten_layers() if hasattr(la, "active_at_inference")]
+    for layer in random:
+        layer.active_at_inference = True
+    try:
+        yield
+    finally:
+        for layer in random:
+            layer.active_at_inference = False
 
 
 def as_input(x: Any) -> Any:

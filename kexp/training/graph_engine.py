@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kexp.objective import Objective
-from kexp.training.engine import as_input
+from kexp.training.engine import as_input, dropout_at_inference
 
 ORDER = tf.TensorSpec([None, None], tf.int32)
 RATES = tf.TensorSpec([None], tf.float32)
@@ -28,6 +28,7 @@ class GraphEngine:
         self._loaded: tuple[np.ndarray, np.ndarray] | None = None
         self._steps = tf.function(self._many_steps)
         self._predict = tf.function(self._inference)
+        self._sample = tf.function(self._inference)
 
     def load(self, x: np.ndarray, y: np.ndarray) -> None:
         """Make the arrays tensors, unless they are those of the epoch before."""
@@ -45,8 +46,15 @@ class GraphEngine:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The model's output in inference mode."""
-        spec = tf.TensorSpec(self.objective.model.input_shape, x.dtype)
-        return self._predict.get_concrete_function(spec)(tf.constant(x)).numpy()
+        return self._predict.get_concrete_function(self._spec(x))(tf.constant(x)).numpy()
+
+    def sample(self, x: np.ndarray) -> np.ndarray:
+        """The model's output in inference mode, but with dropout."""
+        with dropout_at_inference(self.objective.model):
+            return self._sample.get_concrete_function(self._spec(x))(tf.constant(x)).numpy()
+
+    def _spec(self, x: np.ndarray) -> tf.TensorSpec:
+        return tf.TensorSpec(self.objective.model.input_shape, x.dtype)
 
     def _inference(self, x: Any) -> Any:
         return self.objective.model(as_input(x), training=False)
@@ -66,7 +74,7 @@ class GraphEngine:
         return objectives.stack()
 
     def _step(self, x: Any, y: Any) -> Any:
-        variables = self.objective.model.trainable_variables
+        variables = self.objective.trainable
         with tf.GradientTape() as tape:
             value = self.objective(y, self.objective.model(x, training=True))
         gradients = tape.gradient(value, variables)

@@ -49,6 +49,8 @@ class Loop:
         self.measuring_seconds = 0.0
         self.examples_per_epoch = 0
         self._portion = 1
+        self.mc_dropout: dict[str, Any] | None = None
+        self.kernels: list[np.ndarray] = []
         self.history: list[dict[str, Any]] = []
         self.best: list[np.ndarray] = checkpoint.values(self._model)
 
@@ -136,10 +138,22 @@ class Loop:
     def test(self) -> dict[str, dict[str, float]]:
         """The test split with the last and with the best weights; leaves the best in the model."""
         last = self.meter.test(self.engine)
+        self.mc_dropout = self._mc_dropout()
+        self.kernels = checkpoint.values(self.engine.objective.kernels)
         if self.best_epoch() == len(self.history):
             return {"last": last, "best": last}
         checkpoint.assign(self._model, self.best)
         return {"last": last, "best": self.meter.test(self.engine)}
+
+    def _mc_dropout(self) -> dict[str, Any] | None:
+        """Every split with dropout left on, for the last weights; None if not asked for."""
+        if not self.training.mc_passes:
+            return None
+        self._set_streams(len(self.history) + 1)
+        return {
+            "passes": self.training.mc_passes,
+            **self.meter.sampled(self.engine, self.training.mc_passes),
+        }
 
     def curve(self, name: str, split: str = "validation") -> list[float]:
         """One value per epoch of a yardstick on a split."""
@@ -162,7 +176,7 @@ class Loop:
 
     @property
     def _model(self) -> list[Any]:
-        return self.engine.objective.model.variables
+        return self.engine.objective.state
 
     def _set_streams(self, epoch: int) -> None:
         """Point every random layer to its own stream of this epoch."""

@@ -40,12 +40,29 @@ class Meter:
             "validation": validation,
             "gap": gaps,
             "norms": engine.objective.norms(),
+            **_named("learned", engine.objective.shown()),
             "memorisation": self.task.memorisation(predictions, self.batches["probe"]),
         }
 
     def test(self, engine: Engine) -> dict[str, float]:
         """Fit, objective and yardsticks of the test split with the present weights."""
         return self._split(engine, self._test(), _number(engine.objective.penalty()))[0]
+
+    def sampled(self, engine: Engine, passes: int) -> dict[str, Any]:
+        """Every yardstick of the mean prediction of several passes with dropout, by split."""
+        splits = {**self.batches, "test": self._test()}
+        measured = {
+            name: self.task.measure(
+                [self.task.average([engine.sample(b.x) for _ in range(passes)]) for b in batches],
+                batches,
+            )
+            for name, batches in splits.items()
+        }
+        gaps = {
+            name: measures.gap(name, measured["validation"][name], measured["probe"][name])
+            for name in self.task.yardsticks
+        }
+        return {**measured, "gap": gaps}
 
     def _split(
         self, engine: Engine, batches: list[Batch], penalty: float
@@ -62,6 +79,10 @@ class Meter:
         fit = float(np.mean(np.concatenate(losses), dtype=np.float64))
         measured = self.task.measure(predictions, batches)
         return {"fit": fit, "objective": fit + penalty, **measured}, predictions
+
+
+def _named(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {name: values} if values else {}
 
 
 def _number(scalar: Any) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kexp.choice import Count, choice
+from kexp.choice import Count, Whole, choice
 
 
 @choice
@@ -11,9 +11,12 @@ class Training:
 
     With `patience`, training stops once `monitor` has not been better on validation for that
     many epochs. `monitor` is a yardstick of the task, or `fit`; null means the task's first.
+    `mc_passes` > 0 adds Monte-Carlo dropout at the end: the yardsticks of the mean prediction over
+    that many passes with dropout left on (Gal and Ghahramani 2016), with the last weights.
     """
 
     epochs: Count = 15
     batch_size: Count = 128
     patience: Count | None = None
     monitor: str | None = None
+    mc_passes: Whole = 0

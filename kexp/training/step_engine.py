@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kexp.objective import Objective
-from kexp.training.engine import as_input
+from kexp.training.engine import as_input, dropout_at_inference
 
 
 class Problem(keras.Model):
@@ -19,6 +19,7 @@ class Problem(keras.Model):
         self.network = objective.model
         self.objective = objective
         self.numbers = [*objective.loss_numbers.values(), *objective.regularizer_numbers.values()]
+        self.learned = objective.learned
         self.built = True
 
     def call(self, x: Any, training: bool = False) -> Any:
@@ -62,3 +63,9 @@ class StepEngine:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The model's output in inference mode."""
         return self._problem.predict_on_batch(keras.ops.convert_to_numpy(as_input(x)))
+
+    def sample(self, x: np.ndarray) -> np.ndarray:
+        """The model's output in inference mode, but with dropout."""
+        with dropout_at_inference(self.objective.model):
+            output = self.objective.model(as_input(x), training=False)
+        return keras.ops.convert_to_numpy(output)

@@ -1,0 +1,163 @@
+"""Classification: of images into many classes, and of anything into two."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy
+
+from kexp import yardsticks
+from kexp.choice import choice
+from kexp.data import Collection, DataSet, Examples, Splits
+from kexp.errors import DataError
+from kexp.streams import Streams
+from kexp.tasks.base import Batch, EpochData, Task
+
+MEASURED_AT_ONCE = 500
+
+
+class Classification(Task):
+    """What the tasks with class labels have in common."""
+
+    yardsticks: ClassVar[tuple[str, ...]] = tuple(yardsticks.CLASSIFICATION)
+
+    def check(self, data: DataSet, loss: Any) -> None:
+        """Refuse outliers."""
+        if data.outliers:
+            raise ValueError(
+                "data.outliers replaces values of a regression's target; for classification use "
+                "data.label_noise"
+            )
+
+    def shapes(self, collection: Collection) -> tuple[tuple, int]:
+        """The shape of an input, and the number of classes."""
+        return tuple(collection.train.inputs[0].shape), len(collection.classes)
+
+    def check_splits(self, splits: Splits, smallest_side: int) -> None:
+        """Refuse images without labels, of different shapes, or too small for the model."""
+        if splits.train.labels is None:
+            raise DataError("the data have no class labels; put each class in a folder of its own")
+        if splits.train.inputs[0].ndim == 1:
+            return
+        parts = (splits.train, splits.validation, splits.test)
+        shapes = {image.shape for part in parts for image in part.inputs}
+        if len(shapes) > 1:
+            raise DataError(
+                f"classification needs images of one shape, got {sorted(shapes)[:4]}; "
+                "data.side=28 brings a folder's images to 28×28"
+            )
+        height, width, _ = splits.train.inputs[0].shape
+        if min(height, width) < smallest_side:
+            raise DataError(
+                f"images of {height}×{width} are too small for this model, which needs "
+                f"{smallest_side}×{smallest_side} at least"
+            )
+
+    def epoch(self, train: Examples, streams: Streams, epoch: int) -> EpochData:
+        """Every training image once, in the order of the stream `order` at this epoch."""
+        order = streams.rng("order", epoch).permutation(len(train)).astype(np.int32)
+        return EpochData(_stack(train.inputs), _targets(train), order)
+
+    def batches(self, examples: Examples, streams: Streams, split: str) -> list[Batch]:
+        """The split in order."""
+        images, targets = _stack(examples.inputs), _targets(examples)
+        cuts = range(0, len(images), MEASURED_AT_ONCE)
+        noisy = examples.targets is not None
+        return [
+            Batch(
+                images[i : i + MEASURED_AT_ONCE],
+                targets[i : i + MEASURED_AT_ONCE],
+                examples.labels[i : i + MEASURED_AT_ONCE] if noisy else None,
+            )
+            for i in cuts
+        ]
+
+    def measure(self, predictions: list[np.ndarray], batches: list[Batch]) -> dict[str, float]:
+        """NLL (nats), error, Brier score and ECE of the logits."""
+        logits = self.all_logits(np.concatenate(predictions))
+        labels = np.concatenate([b.y for b in batches])
+        return {
+            name: float(np.mean(metric(logits, labels)))
+            for name, metric in yardsticks.CLASSIFICATION.items()
+        }
+
+    def all_logits(self, predictions: np.ndarray) -> np.ndarray:
+        """The logits of every class, shape (n, classes)."""
+        return predictions
+
+    def average(self, predictions: list[np.ndarray]) -> np.ndarray:
+        """Logits of the mean of the predicted probabilities."""
+        logits = np.stack([self.all_logits(p) for p in predictions]).astype(np.float64)
+        log_p = scipy.special.log_softmax(logits, axis=-1)
+        return scipy.special.logsumexp(log_p, axis=0) - np.log(len(predictions))
+
+    def fitted(self, prediction: np.ndarray, y: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """Whether the flipped label is the class predicted."""
+        flipped = y != truth
+        return self.all_logits(prediction).argmax(axis=-1)[flipped] == y[flipped]
+
+
+@choice
+class MnistConvnet(Classification):
+    """Digit classification with Keras's MNIST convnet; any labelled images of one size will do."""
+
+    target: ClassVar[str] = "classification"
+
+
+@choice
+class Binary(Classification):
+    """Binary classification: one logit z, and ŷ = 1/(1 + exp(−z)) the probability of class 1.
+
+    `positive` names the classes that count as 1. Left out, those are the odd-numbered ones: of two
+    classes the second, of digits the odd ones. Features are standardised by the training split.
+    """
+
+    target: ClassVar[str] = "binary"
+
+    positive: list[str] | None = None
+
+    def adapted(self, collection: Collection) -> Collection:
+        """Labels 0 and 1. Raises `DataError` where `positive` names none or all of the classes."""
+        names = collection.classes
+        positive = names[1::2] if self.positive is None else self.positive
+        unknown = [name for name in positive if name not in names]
+        chosen = [name for name in names if name in positive]
+        if unknown or not 0 < len(chosen) < len(names):
+            raise DataError(
+                f"task.positive must name some of the classes and not all, got {positive}; "
+                f"the classes are {', '.join(names) or 'not known'}"
+            )
+        others = [name for name in names if name not in chosen]
+        is_positive = np.array([name in chosen for name in names], np.int32)
+
+        def of(part: Any) -> Any:
+            if part is None or part.labels is None:
+                return part
+            return dataclasses.replace(part, labels=is_positive[part.labels])
+
+        return Collection(
+            train=of(collection.train),
+            validation=of(collection.validation),
+            test=of(collection.test),
+            classes=["+".join(others), "+".join(chosen)],
+        )
+
+    def shapes(self, collection: Collection) -> tuple[tuple, int]:
+        """The shape of an input, and one output."""
+        return super().shapes(collection)[0], 1
+
+    def all_logits(self, predictions: np.ndarray) -> np.ndarray:
+        """(0, z), whose softmax is (1 − ŷ, ŷ); shape (n, 2)."""
+        if predictions.shape[-1] == 2:
+            return predictions
+        return np.concatenate([np.zeros_like(predictions), predictions], axis=-1)
+
+
+def _stack(images: Any) -> np.ndarray:
+    return images if isinstance(images, np.ndarray) else np.stack(images)
+
+
+def _targets(examples: Examples) -> np.ndarray:
+    return examples.labels if examples.targets is None else examples.targets

@@ -1,0 +1,141 @@
+"""Linear regression with a ridge penalty: by descent, and the whole path in closed form."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from kexp import ridge, yardsticks
+from kexp.choice import choice
+from kexp.data import Collection, DataSet, Examples, Splits
+from kexp.losses import Quadratic
+from kexp.models import Linear
+from kexp.regularizers import L2, Zero
+from kexp.streams import Streams
+from kexp.tasks.base import Batch, EpochData, Task
+
+STRENGTHS = (0.0, *np.logspace(-7, 3, 101))
+"""The strengths λ of the path, in the convention of the objective: ½ mean r² + λ Σθ²."""
+
+
+@choice
+class Ridge(Task):
+    """Regression from features to a number; its record holds the whole ridge path in closed form.
+
+    Features and values are standardised by the training split, so that errors are in units of the
+    values' standard deviation. The training itself is gradient descent like any other; the closed
+    form θ̂ = (XᵀX + 2NλI)⁻¹Xᵀy has the same minimum for `model=linear loss=mse regularizer=l2`
+    (with N training examples), and the record says how far from it the training ended.
+    """
+
+    target: ClassVar[str] = "regression"
+    yardsticks: ClassVar[tuple[str, ...]] = ("mse", "mae")
+
+    def check(self, data: DataSet, loss: Any) -> None:
+        """Refuse label noise."""
+        if data.label_noise:
+            raise ValueError("data.label_noise flips class labels; for values use data.outliers")
+
+    def shapes(self, collection: Collection) -> tuple[tuple, int]:
+        """(features,), and one output."""
+        return tuple(collection.train.inputs.shape[1:]), 1
+
+    def epoch(self, train: Examples, streams: Streams, epoch: int) -> EpochData:
+        """Every example once, in the order of the stream `order` at this epoch."""
+        order = streams.rng("order", epoch).permutation(len(train)).astype(np.int32)
+        return EpochData(train.inputs, _targets(train), order)
+
+    def batches(self, examples: Examples, streams: Streams, split: str) -> list[Batch]:
+        """The whole split."""
+        truth = None if examples.targets is None else examples.values
+        return [Batch(examples.inputs, _targets(examples), truth)]
+
+    def measure(self, predictions: list[np.ndarray], batches: list[Batch]) -> dict[str, float]:
+        """MSE and MAE, in units of the training values' variance and standard deviation."""
+        prediction, y = np.concatenate(predictions), np.concatenate([b.y for b in batches])
+        return {
+            name: float(np.mean(yardsticks.REGRESSION[name](prediction, y)))
+            for name in self.yardsticks
+        }
+
+    def fitted(self, prediction: np.ndarray, y: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """Whether the prediction is nearer to the outlier than to the true value."""
+        outlier = y != truth
+        return np.abs(prediction - y)[outlier] < np.abs(prediction - truth)[outlier]
+
+    def closing(self, splits: Splits, kernels: list[np.ndarray], e: Any) -> dict[str, Any]:
+        """The path: strengths, errors, degrees of freedom, bias and variance, distance to it."""
+        bias = not isinstance(e.model, Linear) or e.model.bias
+        x, y = splits.train.inputs, _targets(splits.train)[:, 0]
+        path = ridge.ridge_path(x, y, _sums(STRENGTHS, len(x)), bias)
+        errors = {name: _errors(path, part) for name, part in _parts(splits).items()}
+        best = int(np.argmin(errors["validation"]))
+        return {
+            "ridge": {
+                "strengths": list(STRENGTHS),
+                "degrees_of_freedom": path.degrees_of_freedom.tolist(),
+                "train_mse": errors["train"].tolist(),
+                "validation_mse": errors["validation"].tolist(),
+                **_decomposition(splits.train, y, bias),
+                "best_strength": STRENGTHS[best],
+                "best_validation_mse": float(errors["validation"][best]),
+                "test_mse_at_best": float(errors["test"][best]),
+                "distance": _distance(e, x, y, kernels),
+            }
+        }
+
+
+def _targets(examples: Examples) -> np.ndarray:
+    return examples.values if examples.targets is None else examples.targets
+
+
+def _parts(splits: Splits) -> dict[str, Examples]:
+    return {"train": splits.train, "validation": splits.validation, "test": splits.test}
+
+
+def _sums(strengths: Any, samples: int) -> np.ndarray:
+    """λ of ½ mean r² + λ Σθ² as the one of Σr² + λ Σθ²: 2N times as much."""
+    return 2.0 * samples * np.asarray(strengths)
+
+
+def _errors(path: ridge.RidgePath, part: Examples) -> np.ndarray:
+    """The mean squared error of a split for each strength, shape (m,)."""
+    return np.mean(np.square(path.predict(part.inputs) - _targets(part)), axis=0)
+
+
+def _decomposition(train: Examples, y: np.ndarray, bias: bool) -> dict[str, Any]:
+    """Squared bias and variance of the path at the training inputs.
+
+    About the true expectation where it is known. Else about the least-squares fit, with the noise
+    variance of its residuals; nothing where there are too few examples for that.
+    """
+    if train.expected is not None:
+        expected, about = train.expected[:, 0], "the true expectation"
+        variance = float(np.mean(np.square(train.values[:, 0] - expected)))
+    else:
+        about = "the least-squares fit, which makes the bias too large on average"
+        try:
+            variance = ridge.residual_variance(train.inputs, y, bias)
+        except ValueError:
+            return {"squared_bias": None, "variance": None, "noise_variance": None, "about": None}
+        expected = ridge.ridge_path(train.inputs, y, [0.0], bias).predict(train.inputs)[:, 0]
+    strengths = _sums(STRENGTHS, len(y))
+    squared_bias, spread = ridge.bias_variance(train.inputs, expected, variance, strengths, bias)
+    return {
+        "squared_bias": squared_bias.tolist(),
+        "variance": spread.tolist(),
+        "noise_variance": variance,
+        "about": about,
+    }
+
+
+def _distance(e: Any, x: np.ndarray, y: np.ndarray, kernels: list[np.ndarray]) -> float | None:
+    """‖θ − θ̂‖ of the trained coefficients from the closed form of the same objective, if any."""
+    penalised = isinstance(e.regularizer, L2) and e.regularizer.kernels != "convolution"
+    same = isinstance(e.model, Linear) and isinstance(e.loss, Quadratic)
+    if not same or not (penalised or isinstance(e.regularizer, Zero)):
+        return None
+    strength = e.regularizer.strength if penalised else 0.0
+    exact = ridge.ridge_path(x, y, _sums([strength], len(x)), e.model.bias).coefficients[0]
+    return float(np.linalg.norm(kernels[0][:, 0] - exact))
