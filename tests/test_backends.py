@@ -14,6 +14,8 @@ import pytest
 from kexp.store import read_run
 from tests.conftest import TINY_CLASSIFIER
 
+pytestmark = pytest.mark.slow  # minutes: every formula once more on each backend
+
 ROOT = Path(__file__).parents[1]
 FIRST_A_RUN_THEN_THE_MATHEMATICS = """
 import sys
