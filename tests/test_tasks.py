@@ -100,6 +100,26 @@ def test_a_constant_feature_becomes_zero() -> None:
     assert (splits.train.inputs[:, 0] == 0).all() and splits.train.inputs[:, 1].std() > 0.9
 
 
+@pytest.mark.parametrize("wrong", [-1, 10])
+@pytest.mark.parametrize("task", [MnistConvnet(), Binary()], ids=["classes", "binary"])
+def test_labels_out_of_range_are_refused(task: Any, wrong: int) -> None:
+    whole = Digits(side=8).load(Path())
+    labels = whole.train.labels.copy()
+    labels[3] = wrong
+    data = Collection(Examples(whole.train.inputs, labels), classes=whole.classes)
+    with pytest.raises(DataError, match=f"from 0 to 9, .* got {wrong} for the example number 3"):
+        task.adapted(data)
+    assert task.adapted(whole).train.labels.max() in (1, 9)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(value: float) -> None:
+    splits = splits_of(Diabetes())
+    splits.validation.values[2] = value
+    with pytest.raises(DataError, match=f"the value must be finite, got {value} .* number 2"):
+        Ridge().check_splits(splits, 1)
+
+
 # Binary
 
 

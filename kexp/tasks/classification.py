@@ -31,6 +31,19 @@ class Classification(Task):
                 "data.label_noise"
             )
 
+    def adapted(self, collection: Collection) -> Collection:
+        """The data as they are. Raises `DataError` where a label is no class number."""
+        classes = len(collection.classes)
+        for part in (collection.train, collection.validation, collection.test):
+            labels = np.empty(0, int) if part is None or part.labels is None else part.labels
+            wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+            if wrong.size:
+                raise DataError(
+                    f"labels must be from 0 to {classes - 1}, one for each of {classes} classes, "
+                    f"got {labels[wrong[0]]} for the example {part.name(wrong[0])}"
+                )
+        return collection
+
     def shapes(self, collection: Collection) -> tuple[tuple, int]:
         """The shape of an input, and the number of classes."""
         return tuple(collection.train.inputs[0].shape), len(collection.classes)
@@ -120,7 +133,7 @@ class Binary(Classification):
 
     def adapted(self, collection: Collection) -> Collection:
         """Labels 0 and 1. Raises `DataError` where `positive` names none or all of the classes."""
-        names = collection.classes
+        names = super().adapted(collection).classes
         positive = names[1::2] if self.positive is None else self.positive
         unknown = [name for name in positive if name not in names]
         chosen = [name for name in names if name in positive]

@@ -9,6 +9,7 @@ import numpy as np
 from kexp import ridge, yardsticks
 from kexp.choice import choice
 from kexp.data import Collection, DataSet, Examples, Splits
+from kexp.errors import DataError
 from kexp.losses import Quadratic
 from kexp.models import Linear
 from kexp.regularizers import L2, Zero
@@ -36,6 +37,18 @@ class Ridge(Task):
         """Refuse label noise."""
         if data.label_noise:
             raise ValueError("data.label_noise flips class labels; for values use data.outliers")
+
+    def check_splits(self, splits: Splits, smallest_side: int) -> None:
+        """Refuse features and values that are not finite."""
+        for part in _parts(splits).values():
+            for what, numbers in (("features", part.inputs), ("the value", part.values)):
+                wrong = np.argwhere(~np.isfinite(numbers))
+                if wrong.size:
+                    row, column = wrong[0]
+                    raise DataError(
+                        f"{what} must be finite, got {numbers[row, column]} "
+                        f"for the example {part.name(row)}"
+                    )
 
     def shapes(self, collection: Collection) -> tuple[tuple, int]:
         """(features,), and one output."""
