@@ -31,6 +31,62 @@ def charbonnier(r, scale):
     return special.pseudo_huber(scale, np.asarray(r, float))
 
 
+def log_cosh(r, scale):
+    """c² log cosh(r/c); cosh⁻² = 1 − tanh² near zero, log(eᵘ + e⁻ᵘ) − log 2 farther away."""
+    u = np.asarray(r, float) / scale
+    near = -np.log1p(-(np.tanh(np.clip(u, -1, 1)) ** 2)) / 2
+    return scale**2 * np.where(np.abs(u) < 1, near, np.logaddexp(u, -u) - np.log(2))
+
+
+def cauchy(r, scale):
+    """c²/2 log(1 + (r/c)²), Zhang 1997, table 1."""
+    return scale**2 / 2 * np.log1p((np.asarray(r, float) / scale) ** 2)
+
+
+def geman_mcclure(r, scale):
+    """c² r² / (2 (c² + r²)): Geman and McClure with a scale."""
+    squares = np.asarray(r, float) ** 2
+    return scale**2 * squares / (2 * (scale**2 + squares))
+
+
+def welsch(r, scale):
+    """c²/2 (1 − exp(−(r/c)²)), Zhang 1997, table 1."""
+    return -(scale**2) / 2 * np.expm1(-((np.asarray(r, float) / scale) ** 2))
+
+
+def tukey(r, scale):
+    """c²/6 (1 − (1 − m)³) with (1 − m)³ = exp(3 log(1 − m)), so that small r keep their digits."""
+    m = np.minimum((np.asarray(r, float) / scale) ** 2, 1)
+    with np.errstate(divide="ignore"):
+        return -(scale**2) / 6 * np.expm1(3 * np.log1p(-m))
+
+
+def quantile(r, q):
+    """(1 − q) r above the target, −q r below it (Koenker and Bassett 1978)."""
+    r = np.asarray(r, float)
+    return np.where(r > 0, (1 - q) * r, -q * r)
+
+
+BARRON_SPECIAL = {
+    2.0: lambda z: z / 2,
+    1.0: lambda z: np.expm1(np.log1p(z) / 2),
+    0.0: lambda z: np.log1p(z / 2),
+    -2.0: lambda z: 2 * z / (z + 4),
+    -np.inf: lambda z: -np.expm1(-z / 2),
+}
+"""Barron 2019, equations 9 to 13, of z = (r/c)²: √(z + 1) − 1 is written as exp(½ log …) − 1."""
+
+
+def barron(r, alpha, scale=1.0):
+    """Barron 2019, equation 8, with its special cases, in longdouble."""
+    z = (np.asarray(r, np.longdouble) / np.longdouble(scale)) ** 2
+    if float(alpha) in BARRON_SPECIAL:
+        return BARRON_SPECIAL[float(alpha)](z)
+    alpha = np.longdouble(alpha)
+    b = np.abs(alpha - 2)
+    return b / alpha * np.expm1(alpha / 2 * np.log1p(z / b))
+
+
 # Losses of logits (n, classes) and integer labels (n,), one value per sample
 
 
