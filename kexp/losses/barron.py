@@ -47,7 +47,7 @@ def general(residual: Any, alpha: Any, scale: Any) -> Any:
 
 
 def _growth_near_zero(u: Any) -> Any:
-    """φ(u) = (eᵘ − 1)/u for |u| ≤ ¼ by its Taylor series, to 2e-8."""
+    """φ(u) = (eᵘ − 1)/u for |u| ≤ ¼ by its Taylor series, to 6e-8."""
     return 1.0 + u / 2.0 * (1.0 + u / 3.0 * (1.0 + u / 4.0 * (1.0 + u / 5.0 * (1.0 + u / 6.0))))
 
 
