@@ -92,7 +92,7 @@ def of_scale(kind, value):
         (Huber(delta=3.0), 7.5),  # 3·(4 − 1.5)
         (Huber(delta=5.0), 8.0),
         (Charbonnier(scale=3.0), 6.0),  # 9·(5/3 − 1)
-        (LogCosh(scale=4 / np.log(2)), 7.430999),  # (4/log 2)²·log(5/4), as cosh(log 2) = 5/4
+        (LogCosh(scale=4 / np.log(2)), 7.431105),  # (4/log 2)²·log(5/4), as cosh(log 2) = 5/4
         (LogCosh(scale=4.0), 6.940489),  # 16·0.4337808
         (Cauchy(scale=2.0), 3.218876),  # 2·log 5
         (GemanMcClure(scale=2.0), 1.6),  # 8/(1 + 4)
@@ -228,7 +228,7 @@ REDESCENDING = {
     Tukey: lambda c: c**2 / 6,
 }
 redescending = pytest.mark.parametrize(
-    ("kind", "bound"), REDESCENDING.items(), ids=lambda x: getattr(x, "__name__", "")
+    ("kind", "bound"), REDESCENDING.items(), ids=[kind.__name__ for kind in REDESCENDING]
 )
 
 
@@ -255,7 +255,7 @@ def test_influence_at_a_hundred_scales(kind, share):
 
 @redescending
 @PROPERTY
-@given(r=residuals, scale=st.floats(0.01, 100, width=32))
+@given(r=residuals, scale=st.floats(0.0625, 128, width=32))
 def test_loss_of_an_outlier_is_bounded(kind, bound, r, scale):
     rho = of_residual(kind(scale=scale), r)
     assert np.all(rho <= bound(scale) * (1 + 1e-6))
