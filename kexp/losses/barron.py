@@ -20,10 +20,10 @@ Shape = Annotated[float, Field(le=2, allow_inf_nan=True)]
 """A shape α from −∞ (written -inf) to 2."""
 
 NEARLY_QUADRATIC = 1e-6
-"""|α − 2| below which the loss is taken to be quadratic: the difference is below that share."""
+"""|α − 2| below which the loss is taken to be quadratic: the difference is below 5e-5 of it."""
 
 LARGEST_SHAPE = 1e12
-"""Shapes below minus this many are taken as this one: the difference from −∞ is below 1e-12."""
+"""Shapes below minus this many are taken as this one: the difference from −∞ is below 1e-11."""
 
 
 def general(residual: Any, alpha: Any, scale: Any) -> Any:
@@ -38,10 +38,11 @@ def general(residual: Any, alpha: Any, scale: Any) -> Any:
     distance = ops.abs(alpha - 2.0)
     quadratic = distance < NEARLY_QUADRATIC
     b = ops.where(quadratic, 1.0, distance)
-    log = ops.log1p(z / b)
+    ratio = z * (1.0 / b)  # not z / b: the slope of that, z/b², overflows near α = 2
+    log = ops.log1p(ratio)
     u = 0.5 * alpha * log
     near_zero = 0.5 * b * log * _growth_near_zero(ops.clip(u, -0.25, 0.25))
-    elsewhere = b / _away_from_zero(alpha) * _grown(z / b, alpha, u)
+    elsewhere = b / _away_from_zero(alpha) * _grown(ratio, alpha, u)
     rho = ops.where(ops.abs(u) < 0.25, near_zero, elsewhere)
     return ops.where(quadratic, 0.5 * z, rho)
 
