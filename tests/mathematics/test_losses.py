@@ -240,7 +240,8 @@ def test_influence_of_an_outlier_falls_again(kind, bound, scale):
     top = influence.argmax()
     assert 0.2 * scale < influence[top] < 0.6 * scale and scale / 4 < sizes[top] < 2 * scale
     assert np.all(np.diff(influence[: top + 1]) > 0)
-    assert np.all(np.diff(influence[top:]) <= 1e-7 * scale) and np.all(influence >= 0)
+    assert np.all(np.diff(influence[top:]) <= 1e-7 * scale)
+    assert np.all(influence >= -1e-9 * scale)
     assert slope_of_residual(kind(scale=scale), [100 * scale]) <= 0.0101 * scale
 
 
@@ -290,7 +291,7 @@ def test_the_median_loss_is_half_the_absolute_error(r):
 @given(r=arrays.arrays(np.float32, (12,), elements=st.floats(-100, 100, width=32)))
 def test_wide_robust_losses_are_the_quadratic_loss(kind, r):
     np.testing.assert_allclose(
-        of_residual(of_scale(kind, 1e6), r), of_residual(QUADRATIC, r), rtol=1e-5, atol=1e-30
+        of_residual(of_scale(kind, 1e6), r), of_residual(QUADRATIC, r), rtol=1e-5, atol=1e-25
     )
 
 
