@@ -44,7 +44,7 @@ class Session:
         """The checked experiment that some overrides describe. Raises `ConfigError`."""
         config, label = self.composer.config(overrides), self.composer.label(overrides)
         options = self.composer.base(self.composer.parsed(overrides)).choices
-        return build(config, label, self.modules, self.config_dir, options)
+        return build(config, label, self.modules, self.config_dir, options, overrides)
 
     def run(self, overrides: Sequence[str], force: bool = False) -> dict[str, Any]:
         """One run, on the fallback data where the data set cannot be had; its summary."""

@@ -24,7 +24,8 @@ class Experiment:
     `config` is the config as plain data and `config_text` its YAML, both with interpolations (a
     secret, say) left unresolved, as they may be written to disk. `identity` is a hash of all that
     changes the numbers, with every value resolved, `arm` the same without the seed: runs of one
-    arm differ in nothing but their seed. `options` names the option chosen in each group.
+    arm differ in nothing but their seed. `options` names the option chosen in each group;
+    `command` are the words that train the run again.
     """
 
     seed: int
@@ -47,3 +48,4 @@ class Experiment:
     arm: str
     options: dict[str, str]
     label: str
+    command: tuple[str, ...] = ()

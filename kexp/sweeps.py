@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,8 +16,10 @@ from hydra.core.override_parser.types import Glob, Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 
+from kexp.config.build import resolved
 from kexp.config.compose import Composer, hydra_initialised
 from kexp.config.overrides import parse
+from kexp.config.study import Study, study_of
 from kexp.config.wording import literal
 from kexp.errors import ConfigError, Interrupted, KexpError
 
@@ -67,19 +70,38 @@ def sweep(session: Session, overrides: Sequence[str], limit: int | None, force: 
 
 
 def expand(composer: Composer, overrides: Sequence[str], limit: int | None) -> list[list[str]]:
-    """The overrides of each run: the product of all the values given. Raises `ConfigError`."""
+    """The overrides of each run: the product of all the values given and of the study's levels.
+
+    Where a factor of the study is given a value, that counts instead. Raises `ConfigError`.
+    """
     parsed = composer.read(overrides)
+    variations = _study(composer, parsed).variations([o.key_or_group for o in parsed])
     chosen = [o for o in parsed if not o.is_sweep_override()]
     parsed = [_listed(override, composer, chosen) for override in parsed]
-    count = math.prod(_levels(override) for override in parsed)
+    count = math.prod([*map(_levels, parsed), *map(len, variations)])
     if not count:
         raise ConfigError("this sweep has no runs: a range is empty")
     if limit is not None and count > limit:
         raise ConfigError(
             f"this sweep has {count:,} runs, more than {limit:,}; add --yes if that is meant"
         )
-    (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return [list(job) for job in dict.fromkeys(tuple(job) for job in jobs)]
+    (given,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    jobs = (
+        tuple(itertools.chain(job, *levels))
+        for levels in itertools.product(*variations)
+        for job in given
+    )
+    return [list(job) for job in dict.fromkeys(jobs)]
+
+
+def _study(composer: Composer, parsed: Sequence[Override]) -> Study:
+    """The study that the overrides choose. Raises `ConfigError`."""
+    about = [o for o in parsed if o.key_or_group.split(".")[0] == "study"]
+    for override in about:
+        if override.is_sweep_override():
+            raise ConfigError(f"{override.input_line}: one study at a time")
+    fixed = [o.input_line or "" for o in about]
+    return study_of(resolved(composer.config(fixed))["study"])
 
 
 def _refuse_shared_folders(experiments: list[Experiment]) -> None:

@@ -60,7 +60,7 @@ def task_for(group: str, option: str) -> str:
 
 
 def overrides_for(group: str, option: str) -> list[str]:
-    chosen = [] if group == "task" else [f"task={task_for(group, option)}"]
+    chosen = [] if group in ("task", "study") else [f"task={task_for(group, option)}"]
     return [*chosen, f"{group}={option}", *REQUIRED.get(f"{group}={option}", [])]
 
 

@@ -19,6 +19,7 @@ from kexp.config.allowed import SOURCES, add_module_path, allowed_class, check_m
 from kexp.config.fitting import fits, fitting, option_class, option_of, targets
 from kexp.config.messages import of_faults
 from kexp.config.places import expanded
+from kexp.config.study import study_of
 from kexp.config.wording import corrected, shown
 from kexp.errors import ConfigError
 from kexp.experiment import Experiment
@@ -35,11 +36,13 @@ def build(
     modules: Sequence[str] = (),
     config_dir: Path | None = None,
     options: dict[str, str] | None = None,
+    overrides: Sequence[str] = (),
 ) -> Experiment:
     """Every choice of a run as a checked object. Raises `ConfigError`; imports no TensorFlow.
 
     `modules` are the user's own modules, named on the command line, that may be instantiated;
-    `config_dir` is their config directory; `options` names the option chosen in each group.
+    `config_dir` is their config directory; `options` names the option chosen in each group;
+    `overrides` are those that the config was composed of.
     """
     check_modules(modules)
     values = resolved(config)
@@ -58,6 +61,7 @@ def build(
         arm=identity({key: value for key, value in canonical.items() if key != "seed"}),
         options=options or {},
         label=label,
+        command=_command(overrides, modules),
         **made,
     )
 
@@ -139,9 +143,10 @@ def _check_top(values: dict[str, Any]) -> None:
     seed = values["seed"]
     if type(seed) is not int or not 0 <= seed < 2**31:
         raise ConfigError(f"seed must be a whole number from 0 to 2³¹ − 1, got {shown(seed)}")
-    for section, keys in (("paths", {"results", "data"}), ("study", {"name"})):
-        if not isinstance(values[section], dict) or not keys <= values[section].keys():
-            raise ConfigError(f"{section} must be a section with {' and '.join(sorted(keys))}")
+    paths = values["paths"]
+    if not isinstance(paths, dict) or not {"results", "data"} <= paths.keys():
+        raise ConfigError("paths must be a section with data and results")
+    study_of(values["study"])
     for key, path in values["paths"].items():
         if key not in ("results", "data"):
             raise ConfigError(f"there is no key paths.{key}; paths has results and data")
@@ -250,6 +255,12 @@ def _folder(config: DictConfig, values: dict[str, Any], standard: str) -> Path:
         f"{folder} is a link that leads out of {results}; remove the link, or choose another "
         "place with paths.results"
     )
+
+
+def _command(overrides: Sequence[str], modules: Sequence[str]) -> tuple[str, ...]:
+    """The words of the command that trains this run again, wherever its results go."""
+    kept = [o for o in overrides if not o.startswith("paths.")]
+    return ("kexp", "run", *kept, *(word for name in modules for word in ("--module", name)))
 
 
 def _refuse_secret_names(config: DictConfig) -> None:

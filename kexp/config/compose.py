@@ -101,8 +101,8 @@ class Composer:
     def label(self, overrides: Sequence[str]) -> str:
         """What differs from the task's defaults, as `loss=huber,seed=1`; `default` if nothing."""
         parsed = self.parsed(overrides)
-        task = [o for o in parsed if o.key_or_group == "task"]
-        standard, base = self.base(task).choices, self.base(parsed)
+        base = self.base(parsed)
+        standard = self.base([parse(f"task={base.choices['task']}")]).choices
         parts = [
             f"{group}={option}"
             for group, option in base.choices.items()
@@ -146,8 +146,11 @@ class Composer:
         return option
 
     def _task(self, overrides: Sequence[Override]) -> str:
+        """The task that is chosen, by itself or by a study."""
         chosen = [raw_value(o) for o in overrides if o.key_or_group == "task"]
-        return chosen[-1] if chosen else self.base([]).choices["task"]
+        studies = [o for o in overrides if o.key_or_group == "study"]
+        known = [o for o in studies if raw_value(o) in self.groups["study"]]
+        return chosen[-1] if chosen else self.base(known).choices["task"]
 
     def _compose(self, chosen: dict[str, str]) -> Composed:
         """The config with these options; the user's directory is looked at only if it has one."""

@@ -40,11 +40,12 @@ def _instead(what: str, found: dict[str, list[str]]) -> str:
 
 def _group(group: str, options: list[str], user: Path | None) -> str:
     lines = [f"{_plural(group)}  (on the command line: {group}=…)"]
+    width = max(16, *map(len, options))
     for option in options:
         meaning, keys = _described(group, option, user)
-        lines.append(f"  {option:<16} {meaning}")
+        lines.append(f"  {option:<{width}} {meaning}")
         if keys:
-            lines.append(f"  {'':<16} {keys}")
+            lines.append(f"  {'':<{width}} {keys}")
     return "\n".join(lines) + "\n"
 
 
