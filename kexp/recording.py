@@ -76,8 +76,11 @@ def write_environment(
     return data
 
 
-def write_result(folder: RunFolder, model: Any, summary: dict[str, Any]) -> None:
-    """Write the model, which holds its best weights, and then the summary."""
+def write_result(
+    folder: RunFolder, model: Any, exhibits: dict[str, Any], summary: dict[str, Any]
+) -> None:
+    """Write the model, which holds its best weights, examples to look at, and then the summary."""
+    atomic.write_arrays(folder.examples, exhibits)
     partial = folder.path / ".partial.keras"
     model.save(partial)
     partial.replace(folder.model)

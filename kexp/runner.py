@@ -74,7 +74,7 @@ def _train(e: Experiment, folder: RunFolder, reporter: Reporter) -> dict[str, An
             loop.run(check)
 
         check()
-        summary = summarise(e, loop, loop.test(), splits, data)
-        write_result(folder, model, summary)
+        summary = summarise(e, loop, loop.test(), splits, {**data, "classes": collection.classes})
+        write_result(folder, model, loop.exhibits, summary)
         reporter.say(f"{summary['verdict']}\nrecord: {folder.path}")
         return summary

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from kexp import environment, measures
+from kexp import choice, environment, measures
 from kexp.data import Splits
 from kexp.experiment import Experiment
 from kexp.store.names import SCHEMA
@@ -30,8 +30,10 @@ def summarise(
         "identity": e.identity,
         "arm": e.arm,
         "label": e.label,
+        "command": list(e.command),
         "seed": e.seed,
         "options": e.options,
+        "choices": _choices(e),
         "data": data,
         "config": e.config,
         "monitor": loop.monitor,
@@ -44,6 +46,7 @@ def summarise(
         **_overfitting(e, loop),
         "test": test,
         **({"mc_dropout": loop.mc_dropout} if loop.mc_dropout else {}),
+        "diagnosis": loop.diagnosis,
         **e.task.closing(splits, loop.kernels, e),
         "verdict": f"{sentence}; test {shown.label} {shown.show(test['last'][loop.monitor])}",
         "throughput": _throughput(loop),
@@ -68,6 +71,15 @@ def data_name(e: Experiment) -> str:
 def parameters(model: Any) -> int:
     """The number of trained parameters of a model."""
     return sum(math.prod(v.shape) for v in model.trainable_variables)
+
+
+def _choices(e: Experiment) -> dict[str, dict[str, str]]:
+    """What each of the four choices means, and its formula in TeX."""
+    chosen = {"loss": e.loss, "regularizer": e.regularizer, "dropout": e.dropout, "norm": e.norm}
+    return {
+        group: {"meaning": choice.summary(made), "formula": getattr(made, "formula", "")}
+        for group, made in chosen.items()
+    }
 
 
 def _sizes(splits: Splits) -> dict[str, int]:

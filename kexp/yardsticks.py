@@ -37,11 +37,30 @@ def ece(logits: np.ndarray, labels: np.ndarray) -> float:
 
     Σ_b (n_b / n) |accuracy_b − confidence_b|. Guo et al. 2017, equation 3.
     """
+    bins = reliability(logits, labels)
+    return float(np.abs(bins["correct"] - bins["confidence"]).sum() / len(labels))
+
+
+def reliability(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Reliability diagram over 15 bins of confidence of equal width, each array of shape (15,).
+
+    `count` of the samples in each bin, and over these the sum of their `confidence` and how many
+    are `correct`. Guo et al. 2017, section 2.
+    """
     p = scipy.special.softmax(logits.astype(np.float64), axis=-1)
     confidence, correct = p.max(axis=-1), p.argmax(axis=-1) == labels
     which = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    excess = np.bincount(which, weights=correct - confidence, minlength=BINS)
-    return float(np.abs(excess).sum() / len(labels))
+    return {
+        "count": np.bincount(which, minlength=BINS),
+        "confidence": np.bincount(which, weights=confidence, minlength=BINS),
+        "correct": np.bincount(which, weights=correct, minlength=BINS),
+    }
+
+
+def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many samples of each class (rows) were taken for each (columns), shape (k, k)."""
+    k = logits.shape[-1]
+    return np.bincount(labels * k + logits.argmax(axis=-1), minlength=k * k).reshape(k, k)
 
 
 def mse(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:

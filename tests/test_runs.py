@@ -82,9 +82,14 @@ def test_record_is_complete(task: str, folder: Path) -> None:
         "environment.json",
         "checkpoint",
         "model.keras",
+        "examples.npz",
         "log.txt",
     }
     assert read(run, "summary.json")["verdict"] == summary["verdict"]
+    assert summary["command"][:3] == ["kexp", "run", f"task={task}"]
+    assert not any(word.startswith("paths.") for word in summary["command"])
+    assert set(summary["choices"]) == {"loss", "regularizer", "dropout", "norm"}
+    assert summary["choices"]["loss"]["meaning"] and summary["choices"]["loss"]["formula"]
     environment = read(run, "environment.json")
     assert environment["data"]["sha256"] and environment["packages"]["keras"]
     epochs = history(run)
@@ -94,6 +99,32 @@ def test_record_is_complete(task: str, folder: Path) -> None:
             sign = -1 if name in ("psnr", "ssim") else 1
             difference = epoch["validation"][name] - epoch["probe"][name]
             assert gap == pytest.approx(sign * difference)
+
+
+def test_classification_is_diagnosed(folder: Path) -> None:
+    """Confusion, reliability and the worst mistakes agree with the yardsticks on the test split."""
+    summary = kexp.run(*tiny("mnist_convnet", folder), quiet=True)
+    told, test = summary["diagnosis"], summary["test"]["last"]
+    confusion = np.array(told["confusion"])
+    assert confusion.sum() == summary["sizes"]["test"] == sum(told["reliability"]["count"])
+    assert 1 - np.trace(confusion) / confusion.sum() == pytest.approx(test["error"])
+    excess = np.subtract(told["reliability"]["correct"], told["reliability"]["confidence"])
+    assert np.abs(excess).sum() / confusion.sum() == pytest.approx(test["ece"])
+    with np.load(the_run(folder) / "examples.npz", allow_pickle=False) as shown:
+        assert shown["inputs"].dtype == np.uint8 and shown["inputs"].shape[1:] == (12, 12, 1)
+        assert (shown["label"] != shown["predicted"]).all()
+        assert (np.diff(shown["confidence"]) <= 0).all() and len(shown["confidence"]) == 18
+
+
+@pytest.mark.parametrize("outliers", [0.0, 0.2])
+def test_denoised_examples_are_kept(outliers: float, folder: Path) -> None:
+    """Noisy, denoised and clean pictures; clean also where the targets have outliers."""
+    summary = kexp.run(*tiny("denoise", folder, f"data.outliers={outliers}"), quiet=True)
+    with np.load(the_run(folder) / "examples.npz", allow_pickle=False) as shown:
+        images = {name: shown[name] / 255 for name in ("inputs", "outputs", "targets")}
+    mse = np.square(images["outputs"] - images["targets"]).mean()
+    assert mse == pytest.approx(summary["test"]["last"]["mse"], rel=0.1)  # they are clipped
+    assert np.square(images["inputs"] - images["targets"]).mean() > 0.005
 
 
 def test_best_weights_are_kept(folder: Path) -> None:

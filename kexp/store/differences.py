@@ -16,13 +16,28 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def differences(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """One line per key whose value differs: `training.epochs: recorded 3, now 5`."""
+def differing(
+    recorded: dict[str, Any], wanted: dict[str, Any], absent: Any = None
+) -> list[tuple[str, Any, Any]]:
+    """Every key whose value differs, with both values; `absent` is for a key that one lacks."""
     left, right = flatten(recorded), flatten(wanted)
     keys = [key for key in right if left.get(key) != right[key]]
-    keys += [key for key in left if key not in right and key not in ("schema", "identity")]
-    return [f"{key}: recorded {_shown(left, key)}, now {_shown(right, key)}" for key in keys]
+    keys += [key for key in left if key not in right]
+    return [
+        (key, left.get(key, absent), right.get(key, absent))
+        for key in keys
+        if key not in ("schema", "identity")
+    ]
 
 
-def _shown(flat: dict[str, Any], key: str) -> str:
-    return repr(flat[key]) if key in flat else "(absent)"
+def differences(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """One line per key whose value differs: `training.epochs: recorded 3, now 5`."""
+    missing = object()
+    return [
+        f"{key}: recorded {_shown(left, missing)}, now {_shown(right, missing)}"
+        for key, left, right in differing(recorded, wanted, missing)
+    ]
+
+
+def _shown(value: Any, missing: object) -> str:
+    return "(absent)" if value is missing else repr(value)

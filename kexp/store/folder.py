@@ -34,6 +34,7 @@ class RunFolder:
         self.environment = path / "environment.json"
         self.checkpoint = path / "checkpoint" / "state.npz"
         self.model = path / "model.keras"
+        self.examples = path / "examples.npz"
         self.log = path / "log.txt"
         self._clock = time.monotonic()
         self._earlier_seconds = 0.0
@@ -111,7 +112,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove every earlier result of this run, so that it starts afresh."""
         files = (self.config, self.environment, self.history, self.summary, self.status)
-        for path in (*files, self.model, self.log):
+        for path in (*files, self.model, self.examples, self.log):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
 

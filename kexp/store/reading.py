@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
-from collections.abc import Iterable
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
 import yaml
 
 from kexp.store.names import SCHEMA
@@ -31,9 +37,16 @@ class Record:
     def history(self) -> list[dict[str, Any]]:
         """One dict per epoch, in order."""
         records, problem = read_history(self.path / "history.jsonl")
-        if problem:
+        if problem and problem not in self.problems:
             self.problems.append(problem)
         return records
+
+    def examples(self) -> dict[str, np.ndarray]:
+        """The arrays of examples to look at, by name; empty where there are none to be read."""
+        arrays, problem = read_examples(self.path / "examples.npz")
+        if problem and problem not in self.problems:
+            self.problems.append(problem)
+        return arrays
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
@@ -53,10 +66,8 @@ def read_run(path: Path) -> Record:
     record = Record(path)
     for name in ("status", "summary"):
         file = path / f"{name}.json"
-        if not file.exists():
-            continue
         value = read_json(file)
-        if value is None:
+        if value is None and file.exists():
             record.problems.append(f"{file} is not a JSON object")
         setattr(record, name, value or {})
     config = record.summary.get("config")
@@ -65,19 +76,78 @@ def read_run(path: Path) -> Record:
     if not isinstance(written, int) or written > SCHEMA:
         record.problems.append(f"{path} was written by a newer kexp (schema {written}): update")
         record.summary, record.newer = {}, True
+    elif fault := _misshapen(record.summary):
+        record.problems.append(f"{path / 'summary.json'} is not a summary: {fault}")
+        record.summary = {}
+    if _deeper(recorded, DEEPEST):
+        record.problems.append(f"{path}: its config is nested deeper than {DEEPEST} levels")
+        record.summary, recorded = {}, {}
     record.config = recorded
     return record
+
+
+DEEPEST = 20
+"""Sections of a config are nested no deeper than this; ours are at 4."""
+
+SECTIONS = ("config", "options", "choices", "data", "last", "best", "test", "onset", "cost")
+SPLITS = {"last": ("probe", "validation", "gap"), "best": ("probe", "validation", "gap")}
+SPLITS["test"] = ("last", "best")
+
+
+def _misshapen(summary: dict[str, Any]) -> str | None:
+    """What is not as in a summary, in words: so that its readers need not doubt every part."""
+    for name in SECTIONS:
+        if not isinstance(summary.get(name, {}), dict):
+            return f"{name} is no section"
+    for name, parts in SPLITS.items():
+        for part in parts if name in summary else ():
+            if not isinstance(summary[name].get(part, {}), dict):
+                return f"{name}.{part} is no section"
+    return next((f"{key} is no number" for key, v in _measured(summary) if not _number(v)), None)
+
+
+def _measured(summary: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What was measured, by its dotted key."""
+    for name in ("onset", "cost"):
+        yield from ((f"{name}.{key}", value) for key, value in summary.get(name, {}).items())
+    for name, parts in SPLITS.items():
+        for part in parts:
+            for key, value in summary.get(name, {}).get(part, {}).items():
+                yield f"{name}.{part}.{key}", value
+
+
+def _number(value: Any) -> bool:
+    """Whether a value is a number that a float can hold, or null in the place of one."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 2**1000
+    return value is None or isinstance(value, float)
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether a value has more levels of nesting than that."""
+    if not isinstance(value, (dict, list)):
+        return False
+    below = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(part, levels - 1) for part in below)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in `path`; None where there is no file or no valid object."""
     try:
-        if path.stat().st_size > LARGEST:
-            return None
-        value = json.loads(path.read_bytes())
+        value = json.loads(_content(path, LARGEST))
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _content(path: Path, largest: int) -> bytes:
+    """The bytes of a file, which is no device and no pipe. Raises `OSError` or `ValueError`."""
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError("not a regular file")
+    if about.st_size > largest:
+        raise ValueError(f"larger than {largest // 2**20} MiB")
+    return path.read_bytes()
 
 
 def read_history(path: Path) -> tuple[list[dict[str, Any]], str | None]:
@@ -86,9 +156,11 @@ def read_history(path: Path) -> tuple[list[dict[str, Any]], str | None]:
     A last line that a crash has torn is left out. So is everything after a damaged line.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError:
+        lines = _content(path, LARGEST).split(b"\n")
+    except FileNotFoundError:
         return [], None
+    except (OSError, ValueError) as error:
+        return [], f"{path} cannot be read: {error}"
     records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -98,6 +170,44 @@ def read_history(path: Path) -> tuple[list[dict[str, Any]], str | None]:
             return records, f"{path}: line {number} is torn or damaged; epochs before it are kept"
         records.append(record)
     return records, None
+
+
+UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+def read_examples(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
+    """The arrays of numbers in an npz file, and what was wrong with it in words, if anything.
+
+    Never unpickles. Neither the file nor what it unpacks to may be larger than `LARGEST`.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(_content(path, LARGEST))) as file:
+            if sum(member.file_size for member in file.infolist()) > LARGEST:
+                raise ValueError(f"it unpacks to more than {LARGEST // 2**20} MiB")
+            arrays = {}
+            for member in file.infolist():
+                with file.open(member) as stream:
+                    arrays[member.filename.removesuffix(".npy")] = _array(stream, member.file_size)
+            return arrays, None
+    except FileNotFoundError:
+        return {}, None
+    except UNREADABLE as error:
+        return {}, f"{path} cannot be read: {error}"
+
+
+def _array(stream: IO[bytes], size: int) -> np.ndarray:
+    """An array of numbers in NumPy's format, no larger than the bytes that hold it."""
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"arrays of version {version} are not read")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else None
+    shape, columns_first, dtype = (read or np.lib.format.read_array_header_2_0)(stream)
+    if dtype.hasobject or dtype.kind not in "buif":
+        raise ValueError(f"arrays of {dtype} are not read")
+    if any(n < 0 for n in shape) or math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"an array of shape {shape} is not in {size} bytes")
+    values = np.frombuffer(stream.read(), dtype)
+    return values.reshape(shape, order="F" if columns_first else "C")
 
 
 def _epoch(line: bytes) -> dict[str, Any] | None:
@@ -110,10 +220,10 @@ def _epoch(line: bytes) -> dict[str, Any] | None:
 
 def _read_config(path: Path, record: Record) -> dict[str, Any]:
     try:
-        if path.stat().st_size > 2**20:
-            raise ValueError("larger than 1 MiB")
-        config = yaml.load(path.read_bytes(), Loader=_NoAliases)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        config = yaml.load(_content(path, 2**20), Loader=_NoAliases)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
         record.problems.append(f"{path} cannot be read: {error}")
         return {}
     return config if isinstance(config, dict) else {}

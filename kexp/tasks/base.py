@@ -80,6 +80,21 @@ class Task:
         """What the task adds to the summary of a trained run `e`, by name; mostly nothing."""
         return {}
 
+    def diagnosis(self, predictions: list[np.ndarray], batches: list[Batch]) -> dict[str, Any]:
+        """What else is told of the predictions on the test split, by name; mostly nothing."""
+        return {}
+
+    def exhibits(
+        self, predictions: list[np.ndarray], batches: list[Batch]
+    ) -> dict[str, np.ndarray]:
+        """Some test examples with their predictions to look at, as arrays by name.
+
+        Images are uint8, (n, h, w, c). Classification has `inputs`, `label`, `predicted` and
+        `confidence`; image regression `inputs`, `outputs` and `targets`; regression of numbers
+        `outputs` and `targets`, float32 of shape (n,).
+        """
+        return {}
+
     def memorisation(self, predictions: list[np.ndarray], batches: list[Batch]) -> float | None:
         """Share in [0, 1] of the corrupted targets that are fitted; None where there are none."""
         fitted = [

@@ -16,6 +16,8 @@ from kexp.streams import Streams
 from kexp.tasks.base import Batch, EpochData, Task
 
 MEASURED_AT_ONCE = 500
+MOST_CLASSES = 50
+MOST_EXHIBITS = 18
 
 
 class Classification(Task):
@@ -94,6 +96,37 @@ class Classification(Task):
         return {
             name: float(np.mean(metric(logits, labels)))
             for name, metric in yardsticks.CLASSIFICATION.items()
+        }
+
+    def diagnosis(self, predictions: list[np.ndarray], batches: list[Batch]) -> dict[str, Any]:
+        """Confusion matrix, rows for the true class (of up to 50), and reliability diagram."""
+        logits = self.all_logits(np.concatenate(predictions))
+        labels = np.concatenate([b.y for b in batches])
+        few = logits.shape[-1] <= MOST_CLASSES
+        return {
+            **({"confusion": yardsticks.confusion(logits, labels).tolist()} if few else {}),
+            "reliability": {
+                name: values.tolist()
+                for name, values in yardsticks.reliability(logits, labels).items()
+            },
+        }
+
+    def exhibits(
+        self, predictions: list[np.ndarray], batches: list[Batch]
+    ) -> dict[str, np.ndarray]:
+        """The misclassified images of which the model is most confident."""
+        inputs, labels = (np.concatenate([getattr(b, k) for b in batches]) for k in ("x", "y"))
+        if inputs.ndim != 4 or inputs.dtype != np.uint8:
+            return {}
+        p = scipy.special.softmax(self.all_logits(np.concatenate(predictions)), axis=-1)
+        predicted, confidence = p.argmax(axis=-1), p.max(axis=-1)
+        wrong = np.flatnonzero(predicted != labels)
+        worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_EXHIBITS]
+        return {
+            "inputs": inputs[worst],
+            "label": labels[worst].astype(np.int32),
+            "predicted": predicted[worst].astype(np.int32),
+            "confidence": confidence[worst].astype(np.float32),
         }
 
     def all_logits(self, predictions: np.ndarray) -> np.ndarray:

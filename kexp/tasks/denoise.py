@@ -17,6 +17,8 @@ from kexp.streams import Streams
 from kexp.tasks.base import Batch, EpochData, Task
 
 SSIM_WINDOW = 11
+MOST_EXHIBITS = 3
+EXHIBIT_SIDE = 128
 
 
 @choice
@@ -107,6 +109,18 @@ class Denoise(Task):
             for name in self.yardsticks
         }
 
+    def exhibits(
+        self, predictions: list[np.ndarray], batches: list[Batch]
+    ) -> dict[str, np.ndarray]:
+        """The centres of the first test images: noisy, denoised and clean, all of one size."""
+        shown = list(zip(predictions, batches, strict=True))[:MOST_EXHIBITS]
+        side = min(EXHIBIT_SIDE, *(min(b.x.shape[1:3]) for _, b in shown))
+        triples = [(b.x, p, b.y if b.truth is None else b.truth) for p, b in shown]
+        return {
+            name: np.concatenate([_centre(triple[i], side) for triple in triples])
+            for i, name in enumerate(("inputs", "outputs", "targets"))
+        }
+
     def fitted(self, prediction: np.ndarray, y: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """Whether the prediction is nearer to the outlier than to the true value."""
         outlier = y != truth
@@ -124,6 +138,13 @@ class Denoise(Task):
 def _unit(image: np.ndarray) -> np.ndarray:
     """uint8 pixels as float32 in [0, 1]."""
     return image.astype(np.float32) / np.float32(255)
+
+
+def _centre(images: np.ndarray, side: int) -> np.ndarray:
+    """The middle `side` × `side` pixels of images (n, h, w, c) in [0, 1], as uint8."""
+    top, left = ((size - side) // 2 for size in images.shape[1:3])
+    cut = images[:, top : top + side, left : left + side]
+    return np.rint(255 * np.clip(cut, 0, 1)).astype(np.uint8)
 
 
 def _turned(patches: np.ndarray, turns: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ from kexp.tasks.base import Batch, EpochData, Task
 STRENGTHS = (0.0, *np.logspace(-7, 3, 101))
 """The strengths λ of the path, in the convention of the objective: ½ mean r² + λ Σθ²."""
 
+MOST_EXHIBITS = 500
+
 
 @choice
 class Ridge(Task):
@@ -70,6 +72,16 @@ class Ridge(Task):
         return {
             name: float(np.mean(yardsticks.REGRESSION[name](prediction, y)))
             for name in self.yardsticks
+        }
+
+    def exhibits(
+        self, predictions: list[np.ndarray], batches: list[Batch]
+    ) -> dict[str, np.ndarray]:
+        """The first predictions beside the true values, in standard deviations."""
+        truth = [b.y if b.truth is None else b.truth for b in batches]
+        return {
+            "outputs": np.concatenate(predictions)[:MOST_EXHIBITS, 0].astype(np.float32),
+            "targets": np.concatenate(truth)[:MOST_EXHIBITS, 0].astype(np.float32),
         }
 
     def fitted(self, prediction: np.ndarray, y: np.ndarray, truth: np.ndarray) -> np.ndarray:

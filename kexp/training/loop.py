@@ -51,6 +51,8 @@ class Loop:
         self._portion = 1
         self.mc_dropout: dict[str, Any] | None = None
         self.kernels: list[np.ndarray] = []
+        self.diagnosis: dict[str, Any] = {}
+        self.exhibits: dict[str, np.ndarray] = {}
         self.history: list[dict[str, Any]] = []
         self.best: list[np.ndarray] = checkpoint.values(self._model)
 
@@ -137,7 +139,7 @@ class Loop:
 
     def test(self) -> dict[str, dict[str, float]]:
         """The test split with the last and with the best weights; leaves the best in the model."""
-        last = self.meter.test(self.engine)
+        last, self.diagnosis, self.exhibits = self.meter.diagnosed(self.engine)
         self.mc_dropout = self._mc_dropout()
         self.kernels = checkpoint.values(self.engine.objective.kernels)
         if self.best_epoch() == len(self.history):

@@ -46,7 +46,16 @@ class Meter:
 
     def test(self, engine: Engine) -> dict[str, float]:
         """Fit, objective and yardsticks of the test split with the present weights."""
-        return self._split(engine, self._test(), _number(engine.objective.penalty()))[0]
+        return self.diagnosed(engine)[0]
+
+    def diagnosed(
+        self, engine: Engine
+    ) -> tuple[dict[str, float], dict[str, Any], dict[str, np.ndarray]]:
+        """The same, with the task's diagnosis of the predictions and some examples to look at."""
+        batches = self._test()
+        values, predictions = self._split(engine, batches, _number(engine.objective.penalty()))
+        diagnosis = self.task.diagnosis(predictions, batches)
+        return values, diagnosis, self.task.exhibits(predictions, batches)
 
     def sampled(self, engine: Engine, passes: int) -> dict[str, Any]:
         """Every yardstick of the mean prediction of several passes with dropout, by split."""
