@@ -5,6 +5,7 @@ import kexp
 summary = kexp.run("data.train_size=1000", "dropout=none")
 kexp.sweep("dropout=none,standard", "seed=range(5)")
 runs = kexp.load("results")
+what = kexp.effects("results/mnist_convnet", on=["gap", "test.error"])
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kexp.analysis.load import load
+    from kexp.analysis.telling import effects_table as effects
     from kexp.sweeps import Sweep
 
 __version__ = "0.1.0"
-__all__ = ["load", "run", "sweep"]
+__all__ = ["effects", "load", "run", "sweep"]
 
 
 def run(
@@ -63,4 +65,8 @@ def __getattr__(name: str) -> Any:
         from kexp.analysis.load import load
 
         return load
+    if name == "effects":
+        from kexp.analysis.telling import effects_table
+
+        return effects_table
     raise AttributeError(f"module 'kexp' has no attribute {name!r}")

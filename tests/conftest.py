@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -71,6 +72,12 @@ def history(run: Path) -> list[dict[str, Any]]:
 
 def _no_constant(text: str) -> None:
     raise AssertionError(f"{text} is not JSON")
+
+
+@pytest.fixture
+def no_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """statsmodels collects garbage at every correction, which takes long beside TensorFlow."""
+    monkeypatch.setattr(gc, "collect", lambda *_: 0)
 
 
 @pytest.fixture(scope="session")
