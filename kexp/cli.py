@@ -21,6 +21,8 @@ Examples:
   kexp run task=denoise loss=huber loss.delta=0.05
   kexp sweep dropout=none,standard 'seed=range(5)'
   kexp compare results
+  kexp effects results/quickstart
+  kexp report results/quickstart -o report.html
   kexp list losses
 
 \b
@@ -152,16 +154,86 @@ def show(run: Path, png: Path | None, metric: str | None, ridge: Path | None) ->
     show_run(run, png, metric, ridge)
 
 
+def _of_runs(command: Callable) -> Callable:
+    """Arguments of every command that looks at runs that were logged."""
+    where = "Only runs with this: dropout=none, data.train_size<=1000, state!=failed, …"
+    command = click.option("--where", multiple=True, metavar="COND", help=where)(command)
+    command = click.option("--metric", help="The yardstick to compare by; the runs' own if not.")(
+        command
+    )
+    paths = click.argument(
+        "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…"
+    )
+    return _debug(paths(command))
+
+
+def _asked(command: Callable) -> Callable:
+    """What to ask of a study."""
+    for name, meaning in (
+        ("nuisance", "A factor that is not under study: its best level on validation counts."),
+        ("baseline", "Compare with this level: dropout=none."),
+        ("on", "What to compare on: gap, validation, test, onset, cost, test.error, …"),
+    ):
+        option = click.option(f"--{name}", multiple=True, metavar="WHAT", help=meaning)
+        command = option(command)
+    return command
+
+
+FORMATS = click.Choice(["table", "csv", "json", "md", "latex"])
+
+
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--metric", help="The yardstick to compare by; the runs' own if not given.")
 @click.option("--each", is_flag=True, help="A line per run, not per group of seeds.")
-@_debug
-def compare(paths: tuple[Path, ...], metric: str | None, each: bool) -> None:
-    """A table of the runs at or below PATHS: mean ± standard deviation over seeds."""
+@click.option("--by", multiple=True, metavar="KEY", help="Group by these choices alone.")
+@click.option("--sort", metavar="COLUMN", help="Sort by this column; -COLUMN for largest first.")
+@click.option("--top", type=click.IntRange(1), help="Only so many lines.")
+@click.option("--diff", is_flag=True, help="How the configs of two runs differ.")
+@click.option("--format", "form", type=FORMATS, default="table", show_default=True)
+@_of_runs
+def compare(paths: tuple[Path, ...], **options: Any) -> None:
+    """A table of the runs at or below each PATH: mean, deviation and interval over seeds."""
     from kexp.analysis.compare import compare_runs
 
-    compare_runs(paths, metric, each)
+    compare_runs(paths, **options)
+
+
+@commands.command()
+@click.option("--format", "form", type=FORMATS, default="table", show_default=True)
+@_asked
+@_of_runs
+def effects(paths: tuple[Path, ...], where: tuple[str, ...], form: str, **question: Any) -> None:
+    """What each choice did to the gap, validation and test, by how much, and how sure that is.
+
+    Runs that differ in one choice and share the seed are compared in pairs.
+    """
+    from kexp.analysis.telling import tell_effects
+
+    tell_effects(paths, where, form, **question)
+
+
+@commands.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="The page to write.",
+)
+@click.option("--plots", type=click.Path(path_type=Path), help="Each plot as PNG and SVG, here.")
+@_asked
+@_of_runs
+def report(
+    paths: tuple[Path, ...],
+    where: tuple[str, ...],
+    output: Path,
+    plots: Path | None,
+    **question: Any,
+) -> None:
+    """One HTML page about the runs at or below each PATH, complete in itself."""
+    from kexp.analysis.report import write_report
+
+    write_report(paths, output, where, plots, **question)
 
 
 @commands.command()

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kexp.analysis.compare import comparison
 from kexp.analysis.curves import draw_png, terminal_plot
-from kexp.analysis.load import load, read_records
 from kexp.cli import main
-from kexp.errors import StoreError
 from kexp.measures import YARDSTICKS
 
 
@@ -66,41 +62,11 @@ def study(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_groups_are_all_but_seed(study: Path) -> None:
-    rows = comparison(read_records([study]), "nll")
-    assert [(row["dropout.rate"], row["seeds"]) for row in rows] == [(0.2, 3), (0.5, 3)]
-    values = (0.30, 0.34, 0.41)
-    assert rows[0]["validation"] == pytest.approx(statistics.mean(values))
-    assert rows[0]["validation ±"] == pytest.approx(statistics.stdev(values))
-    assert rows[1]["gap"] == pytest.approx(statistics.mean(values) + 0.2)
-
-
-def test_each_run_has_a_line(study: Path) -> None:
-    rows = comparison(read_records([study]), "nll", each=True)
-    assert len(rows) == 6 and {row["seeds"] for row in rows} == {1}
-    assert all(row["validation ±"] is None for row in rows)
-
-
-def test_one_run_gets_no_deviation(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    make_run(tmp_path, "a", 0, 0.3)
-    assert main(["compare", str(tmp_path)]) == 0
-    assert "± " not in capsys.readouterr().out.replace("mean ± standard", "")
-
-
 def test_data_sets_are_never_mixed(study: Path, capsys: pytest.CaptureFixture) -> None:
     make_run(study, "mnist", 0, 0.01, data="kexp.data.Mnist")
     assert main(["compare", str(study)]) == 0
     out = capsys.readouterr().out
     assert "MnistConvnet on Digits" in out and "MnistConvnet on Mnist" in out
-
-
-def test_data_of_one_name_and_other_content_are_apart(study: Path) -> None:
-    from kexp.analysis.compare import _apart
-
-    records = read_records([study])
-    for number, record in enumerate(records):
-        record.summary["data"] = {"name": "folder", "sha256": f"{number % 2}" * 64}
-    assert len(_apart(records)) == 2
 
 
 def test_copies_of_a_run_are_no_further_seeds(study: Path, capsys: pytest.CaptureFixture) -> None:
@@ -122,31 +88,10 @@ def test_what_is_not_a_number_does_not_stop_the_table(study: Path) -> None:
     assert main(["compare", str(study), "--metric", "objective"]) == 2
 
 
-def test_order_is_best_first(study: Path, capsys: pytest.CaptureFixture) -> None:
-    main(["compare", str(study)])
-    out = capsys.readouterr().out
-    assert out.index("0.2 ") < out.index("0.5 ")
-
-
-def test_unknown_metric_names_the_known_ones(study: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["compare", str(study), "--metric", "psnr"]) == 2
-    assert "--metric psnr: these runs have nll, fit" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("place", ["nowhere", "."])
 def test_no_runs(place: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["compare", str(tmp_path / place)]) == 1
     assert str(tmp_path / place) in capsys.readouterr().err
-
-
-def test_load_is_tidy(study: Path) -> None:
-    runs = load(study)
-    assert len(runs) == 6 and set(runs["config.dropout.rate"]) == {0.2, 0.5}
-    epochs = load([study], epochs=True)
-    assert epochs["validation.nll"].tolist() == runs["last.validation.nll"].tolist()
-    (study / "empty").mkdir()
-    with pytest.raises(StoreError, match="no runs"):
-        load(study / "empty")
 
 
 def test_show_and_its_picture(study: Path, capsys: pytest.CaptureFixture) -> None:

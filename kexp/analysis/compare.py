@@ -1,160 +1,294 @@
-"""A table of runs: groups of runs that differ only in their seed, with mean ± deviation."""
+"""`kexp compare`: a table of groups of runs that differ only in their seed, or of single runs."""
 
 from __future__ import annotations
 
 import json
-import statistics
+import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kexp.analysis.load import read_records
+from kexp.analysis import quantities as q
+from kexp.analysis.comparable import Comparable, comparable, left_out
+from kexp.analysis.design import choices
+from kexp.analysis.difference import tell_difference
+from kexp.analysis.load import COMPARED, read_records
+from kexp.analysis.output import render
+from kexp.analysis.quantities import Quantity
+from kexp.analysis.spread import Spread, interval, shown, spread
+from kexp.analysis.where import filtered, nearest
 from kexp.errors import ConfigError
 from kexp.measures import YARDSTICKS
 from kexp.store import Record
-from kexp.store.differences import flatten
-from kexp.store.names import OUTSIDE_IDENTITY
 
-COLUMNS = (
-    ("validation", ("last", "validation")),
-    ("best", ("best", "validation")),
-    ("gap", ("last", "gap")),
-    ("test", ("test", "last")),
-)
-
-
-def compare_runs(paths: Sequence[Path], metric: str | None = None, each: bool = False) -> None:
-    """Print the table of `comparison`, and what could not be compared."""
-    from rich.console import Console
-
-    records = read_records(paths)
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    finished = _distinct(r for r in records if r.status.get("state") == "finished" and r.summary)
-    for (task, data), group in _apart(finished).items():
-        console.print(_table(f"{task} on {data}", group, metric, each))
-    for line in _left_out(records):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+PARTS = ("validation", "best", "gap", "test")
+ABOUT: Mapping[str, Callable[[Record], Any]] = {
+    "seed": lambda r: r.summary.get("seed", r.config.get("seed")),
+    "study": lambda r: r.path.parent.name,
+    "state": lambda r: r.status.get("state"),
+    "run": lambda r: r.path.name,
+}
+"""What else than choices a table can have."""
 
 
-def _left_out(records: Sequence[Record]) -> Iterator[str]:
-    """Why some runs are not in the table, and what was wrong with others, a line each."""
-    for record in records:
-        if record.status.get("state") != "finished" or not record.summary:
-            state, reason = record.status.get("state", "unreadable"), record.status.get("reason")
-            yield f"left out: {record.path} ({state}{f': {reason}' if reason else ''})"
-        yield from (f"problem: {problem}" for problem in record.problems)
+@dataclass(frozen=True)
+class Line:
+    """One line of a table: some runs, what they have in common, and their values by quantity."""
+
+    common: Mapping[str, Any]
+    runs: Sequence[Record]
+    values: Mapping[Quantity, Spread]
 
 
-def comparison(records: Sequence[Record], metric: str, each: bool = False) -> list[dict[str, Any]]:
-    """One dict per group of runs that differ in nothing but their seed (or per run if `each`).
+@dataclass(frozen=True)
+class Comparison:
+    """The lines of the runs of one task on one data set, the best on validation first.
 
-    Keys: those choices in which the runs differ; `seeds`, the number of runs; and for
-    validation, best validation, gap and test of `metric` their mean and sample deviation
-    (None for one run).
+    `columns` are the keys of what the runs of a line have in common; `averaged` are choices that
+    differ within a line; with `each`, a line is one run.
     """
-    varying = _varying(records)
-    groups: dict[str, list[Record]] = defaultdict(list)
+
+    title: str
+    columns: tuple[str, ...]
+    quantities: tuple[Quantity, ...]
+    lines: Sequence[Line]
+    averaged: tuple[str, ...] = ()
+    each: bool = False
+
+
+def compare_runs(
+    paths: Sequence[Path],
+    metric: str | None = None,
+    each: bool = False,
+    by: Sequence[str] = (),
+    where: Sequence[str] = (),
+    sort: str | None = None,
+    top: int | None = None,
+    diff: bool = False,
+    form: str = "table",
+) -> None:
+    """Print how runs compare, and what could not be compared.
+
+    The latter goes to stderr if the former is for other programs. Raises `ConfigError` for names
+    that there are not.
+    """
+    if each and by or diff and (each or by or where or sort or top):
+        alone = "--diff" if diff else "--each"
+        raise ConfigError(f"{alone} goes with paths, --metric and --format; leave the others out")
+    if diff:
+        tell_difference(paths, metric, form)
+        return
+    records = filtered(read_records(paths, COMPARED), where)
+    tables = [comparison(runs, metric, each, _keys(by, records)) for runs in comparable(records)]
+    print(_written([_ordered(table, sort, top) for table in tables], form))
+    for line in left_out(records):
+        print(line, file=sys.stdout if form == "table" else sys.stderr)
+
+
+def comparison(
+    runs: Comparable, metric: str | None = None, each: bool = False, by: Sequence[str] = ()
+) -> Comparison:
+    """Comparable runs in groups that share all but the seed, or, if given, the choices of `by`."""
+    records = [*runs.records, *(runs.unfinished if "state" in by else ())]
+    quantities = tuple(_quantities(runs.records, metric))
+    chosen = {id(record): choices(record) for record in records}
+    varying = tuple(_varying(chosen.values()))
+    columns = tuple(by) or varying
+    groups: dict[Any, list[Record]] = defaultdict(list)
     for record in records:
-        key = str(record.path) if each else _group_key(record)
+        about = chosen[id(record)]
+        key = id(record) if each else _cell(record, about, by) if by else _arm(record, about)
         groups[key].append(record)
-    rows = []
-    for group in groups.values():
-        flat = _choices(group[0])
-        row: dict[str, Any] = {key: flat.get(key) for key in varying}
-        if each:
-            row["seed"] = group[0].summary.get("seed")
-        rows.append({**row, "seeds": len(group), **_values(group, metric)})
-    return rows
-
-
-def _table(title: str, records: list[Record], metric: str | None, each: bool) -> Any:
-    from rich.markup import escape
-    from rich.table import Table
-
-    metric = metric or str(records[0].summary["monitor"])
-    if metric not in records[0].summary["last"]["gap"]:
-        known = ", ".join(records[0].summary["last"]["gap"])
-        raise ConfigError(f"--metric {metric}: these runs have {known}")
-    yardstick = YARDSTICKS[metric]
-    rows = comparison(records, metric, each)
-    rows.sort(
-        key=lambda row: (row["validation"] is None, yardstick.sign * (row["validation"] or 0))
-    )
-    table = Table(title=escape(title), caption=f"{yardstick.label}; mean ± standard deviation")
-    choices = [k for k in rows[0] if k not in {"seeds", *(c for c, _ in COLUMNS)} and "±" not in k]
-    for name in [*choices, "seeds", *(name for name, _ in COLUMNS)]:
-        table.add_column(escape(name), overflow="fold")
-    for row in rows:
-        shown = [escape(_option(row[key])) for key in choices]
-        numbers = [_number(yardstick, row[name], row[f"{name} ±"]) for name, _ in COLUMNS]
-        table.add_row(*(shown or []), str(row["seeds"]), *numbers)
-    return table
-
-
-def _distinct(records: Iterable[Record]) -> list[Record]:
-    """The records without copies of the same run, which are no further seeds."""
-    distinct: dict[str, Record] = {}
-    for record in records:
-        known = distinct.setdefault(record.summary.get("identity", str(record.path)), record)
-        if known is not record:
-            record.problems.append(f"{record.path} is a copy of {known.path}, counted once")
-    return list(distinct.values())
-
-
-def _apart(records: list[Record]) -> dict[tuple[str, str], list[Record]]:
-    """Records by task and data set: those that may stand in one table."""
-    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in records:
-        flat, options = flatten(record.config), record.summary.get("options", {})
-        task, data = (
-            options.get(key) or _option(flat.get(f"{key}._target_")) for key in ("task", "data")
+    lines = [
+        Line(
+            _common(group[0], chosen[id(group[0])], columns),
+            group,
+            {quantity: spread(quantity, group) for quantity in quantities},
         )
-        checksum = record.summary.get("data", {}).get("sha256", "")
-        groups[task, f"{data} ({checksum[:8]})" if checksum else data].append(record)
-    return groups
+        for group in groups.values()
+    ]
+    averaged = tuple(key for key in varying if key not in by) if by else ()
+    table = Comparison(runs.title, columns, quantities, lines, averaged, each)
+    return _best_first(table)
 
 
-def _choices(record: Record) -> dict[str, Any]:
-    flat, options = flatten(record.config), record.summary.get("options", {})
-    flat |= {f"{group}._target_": option for group, option in options.items() if "/" not in group}
-    outside = (*OUTSIDE_IDENTITY, "seed", "schema", "identity")
-    return {
-        key.removesuffix("._target_"): json.dumps(value) if isinstance(value, list) else value
-        for key, value in flat.items()
-        if not key.startswith(outside)
-    }
+def _quantities(records: Sequence[Record], metric: str | None) -> list[Quantity]:
+    by = q.yardstick(records, metric)
+    found = [Quantity(part, by) for part in PARTS]
+    if by.name != "error" and "error" in q.measured_by(records):
+        found.append(Quantity("test", YARDSTICKS["error"]))
+    return found
 
 
-def _group_key(record: Record) -> str:
-    """What the runs of a group share: their arm, which is all but the seed."""
-    return record.summary.get("arm") or json.dumps(_choices(record), sort_keys=True)
+def _varying(every: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The keys in which runs differ; a choice's own parameters only where it has them."""
+    values: dict[str, set[tuple[type, Any]]] = defaultdict(set)
+    for chosen in every:
+        for key, value in chosen.items():
+            values[key].add((type(value), value))
+    return [key for key, found in values.items() if len(found) > 1]
 
 
-def _varying(records: Sequence[Record]) -> list[str]:
-    """The keys in which the records differ; a choice's own parameters only where it has them."""
-    flats = [_choices(record) for record in records]
-    keys = list(dict.fromkeys(key for flat in flats for key in flat))
-    return [key for key in keys if len({flat[key] for flat in flats if key in flat}) > 1]
+def _arm(record: Record, chosen: Mapping[str, Any]) -> str:
+    """What the runs of a group share: all but the seed."""
+    return str(record.summary.get("arm") or json.dumps(chosen, sort_keys=True))
 
 
-def _values(group: list[Record], metric: str) -> dict[str, float | None]:
-    values: dict[str, float | None] = {}
-    for name, (first, second) in COLUMNS:
-        found = [record.summary[first][second][metric] for record in group]
-        known = [value for value in found if value is not None]
-        values[name] = statistics.fmean(known) if known else None
-        values[f"{name} ±"] = statistics.stdev(known) if len(known) > 1 else None
-    return values
+def _cell(record: Record, chosen: Mapping[str, Any], by: Sequence[str]) -> tuple[str, ...]:
+    return tuple(repr(_value(record, chosen, key)) for key in by)
 
 
-def _number(yardstick: Any, mean: float | None, deviation: float | None) -> str:
-    spread = "" if deviation is None else f" ± {yardstick.show(deviation)}"
-    return f"{yardstick.show(mean)}{spread}"
+def _common(record: Record, chosen: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    there = [key for key in columns if key in chosen or key in ABOUT]
+    return {key: _value(record, chosen, key) for key in there}
 
 
-def _option(value: Any) -> str:
-    """`kexp.losses.Huber` as `Huber`; anything else as text."""
-    text = str(value)
-    return text.rpartition(".")[2] if text.startswith("kexp.") else text
+def _value(record: Record, chosen: Mapping[str, Any], key: str) -> Any:
+    return ABOUT[key](record) if key in ABOUT and key not in chosen else chosen.get(key)
+
+
+def _keys(by: Sequence[str], records: Sequence[Record]) -> list[str]:
+    """The keys of `--by`, each of which some run has. Raises `ConfigError`."""
+    wanted = [key.strip() for text in by for key in text.split(",") if key.strip()]
+    known = dict.fromkeys(key for record in records for key in choices(record)) if wanted else {}
+    for key in wanted:
+        if key not in known and key not in ABOUT:
+            raise ConfigError(f"--by {key}: no run has {key}; {nearest(key, [*known, *ABOUT])}")
+    return list(dict.fromkeys(wanted))
+
+
+def _best_first(table: Comparison) -> Comparison:
+    first = table.quantities[0]
+    sign = -1 if first.higher_is_better else 1
+
+    def place(line: Line) -> tuple[bool, float]:
+        mean = line.values[first].mean
+        return mean is None, sign * (mean or 0.0)
+
+    return _with_lines(table, sorted(table.lines, key=place))
+
+
+def _ordered(table: Comparison, sort: str | None, top: int | None) -> Comparison:
+    """The table sorted by a column, with no more lines than asked for. Raises `ConfigError`."""
+    lines = list(table.lines)
+    if sort:
+        name = sort.removeprefix("-")
+        column = _column(table, name)
+        cells = {id(line): _exact(table, line)[column] for line in lines}
+        known = [line for line in lines if cells[id(line)] is not None]
+        missing = [line for line in lines if cells[id(line)] is None]
+        known.sort(key=lambda line: _natural(cells[id(line)]), reverse=sort.startswith("-"))
+        lines = known + missing
+    return _with_lines(table, lines[:top])
+
+
+def _column(table: Comparison, name: str) -> str:
+    """The column of the exact rows that a name means: as written there, or as a table shows it."""
+    exact = _exact_columns(table)
+    titles = {quantity.title.lower(): _name(quantity) for quantity in table.quantities}
+    meant = titles.get(name.lower(), name)
+    for candidate in (meant, f"{meant}_mean"):
+        if candidate in exact:
+            return candidate
+    known = [*table.columns, *map(_name, table.quantities), *exact]
+    raise ConfigError(f"--sort {name}: there is no such column; {nearest(name, known)}")
+
+
+def _natural(value: Any) -> tuple[int, float, str]:
+    """Sorts numbers as numbers, and before texts."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return 1, 0.0, str(value)
+    return (0, number, "") if math.isfinite(number) else (1, 0.0, str(value))
+
+
+def _with_lines(table: Comparison, lines: Sequence[Line]) -> Comparison:
+    return Comparison(
+        table.title, table.columns, table.quantities, lines, table.averaged, table.each
+    )
+
+
+def _written(tables: Sequence[Comparison], form: str) -> str:
+    if form in ("csv", "json"):
+        columns = list(dict.fromkeys(key for table in tables for key in _exact_columns(table)))
+        return render(columns, [_exact(t, line) for t in tables for line in t.lines], form)
+    if not tables:
+        return "no finished runs to compare"
+    return "\n\n".join(_for_readers(table, form) for table in tables) + "\n"
+
+
+def _name(quantity: Quantity) -> str:
+    """The name of a quantity in columns for programs."""
+    return "test_error" if quantity.key == "test.error" else quantity.part
+
+
+def _exact_columns(table: Comparison) -> list[str]:
+    """The columns for programs, the same for every line."""
+    return list(_exact(table, table.lines[0])) if table.lines else []
+
+
+def _exact(table: Comparison, line: Line) -> dict[str, Any]:
+    """A line with its numbers in full, changes and shares in plain units."""
+    row = {"table": table.title}
+    if table.each:
+        row |= {key: read(line.runs[0]) for key, read in ABOUT.items()}
+    row |= {f"config.{k}" if k in row else k: line.common.get(k) for k in table.columns}
+    row |= {"yardstick": table.quantities[0].yardstick.name, "n": len(line.runs)}
+    for quantity, of in line.values.items():
+        name = _name(quantity)
+        if table.each:
+            row[name] = of.mean
+        else:
+            numbers = {"mean": of.mean, "sd": of.sd, "low": of.low, "high": of.high, "n": of.n}
+            row |= {f"{name}_{part}": value for part, value in numbers.items()}
+    return row
+
+
+def _for_readers(table: Comparison, form: str) -> str:
+    gap = next(quantity for quantity in table.quantities if quantity.part == "gap")
+    rows = []
+    for line in table.lines:
+        row = {key: _short(value) for key, value in line.common.items()}
+        if table.each:
+            row |= {"seed": ABOUT["seed"](line.runs[0]), "run": line.runs[0].path.name}
+        row["N"] = len(line.runs)
+        row |= {quantity.title: _cell_of(quantity, line) for quantity in table.quantities}
+        row[f"95 % interval of {gap.title}"] = interval(gap, line.values[gap])
+        rows.append(row)
+    titles = [quantity.title for quantity in table.quantities]
+    if table.each:
+        columns = [*table.columns, "seed", *titles, "run"]
+    else:
+        columns = [*table.columns, "N", *titles, f"95 % interval of {gap.title}"]
+    return render(columns, rows, form, table.title, _caption(table))
+
+
+def _cell_of(quantity: Quantity, line: Line) -> str:
+    of = line.values[quantity]
+    return shown(quantity, of) + (f" (N = {of.n})" if 0 < of.n < len(line.runs) else "")
+
+
+def _caption(table: Comparison) -> str:
+    if table.each:
+        return "one run a line"
+    seeds = () if "seed" in table.columns else ("seed",)
+    if not table.averaged:
+        alone = " that differ in their seed alone" if seeds else ""
+        return f"mean ± standard deviation over N runs{alone}"
+    over = ", ".join(table.averaged + seeds)
+    return (
+        f"mean ± standard deviation over N runs, averaged over {over}; "
+        "runs of one seed are alike, so intervals are too narrow: kexp effects pairs them"
+    )
+
+
+def _short(value: Any) -> Any:
+    """`kexp.losses.Huber` as `Huber`, numbers as they were typed; anything else as it is."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = isinstance(value, str) and value.startswith("kexp.")
+    return value.rpartition(".")[2] if text else "null" if value is None else value
