@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kexp.analysis.curves import GAP, TRAIN, VALIDATION
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def described(path: dict[str, Any]) -> str:
@@ -32,7 +35,14 @@ def described(path: dict[str, Any]) -> str:
 
 
 def draw(path: dict[str, Any], title: str, file: Path) -> None:
-    """Errors above, bias and variance below, over λ (λ = 0 left out); format by suffix."""
+    """The picture of a path; format by suffix."""
+    figure = drawn(path)
+    figure.suptitle(title, fontsize=10, wrap=True)
+    figure.savefig(file, dpi=150)
+
+
+def drawn(path: dict[str, Any]) -> Figure:
+    """Errors above, bias and variance below, over λ (λ = 0 left out)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -59,8 +69,7 @@ def draw(path: dict[str, Any], title: str, file: Path) -> None:
         below.legend(frameon=False)
         below.set_ylabel(f"about {path['about'].split(',')[0]}", fontsize=8)
     below.set_xlabel("strength λ of ½ mean r² + λ Σθ²")
-    figure.suptitle(title, fontsize=10, wrap=True)
-    figure.savefig(file, dpi=150)
+    return figure
 
 
 def _degrees_of_freedom(axes: Any, path: dict[str, Any], shown: np.ndarray) -> None:

@@ -1,0 +1,1 @@
+"""Pictures of an analysis, one family per file: every function returns a matplotlib `Figure`."""
