@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from kexp.cli import commands
+from kexp.cli import commands, main
 from kexp.config.build import build
 from kexp.config.compose import Composer
 from kexp.sweeps import expand
@@ -37,7 +39,8 @@ def test_there_are_commands() -> None:
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_command_exists(words: list[str]) -> None:
     assert words[0] in commands.commands
-    context = commands.commands[words[0]].make_context(words[0], list(words[1:]))
+    parent = click.Context(commands, **commands.context_settings)
+    context = commands.commands[words[0]].make_context(words[0], list(words[1:]), parent)
     context.close()
 
 
@@ -78,6 +81,44 @@ def test_own_loss_trains(folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "epoch 2/2" in done.stdout
+
+
+OF_RUNS = [words for words in COMMANDS if words[0] in ("compare", "effects", "report")]
+
+
+@pytest.mark.parametrize("words", OF_RUNS, ids=" ".join)
+def test_commands_about_runs_work_on_the_example(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Where the README has other results, the committed example stands in for them."""
+    shutil.copytree(ROOT / "results" / "example", tmp_path / "results" / "quickstart")
+    shutil.copytree(ROOT / "results" / "example", tmp_path / "results" / "example")
+    monkeypatch.chdir(tmp_path)
+    places = {"results": "results/example"}
+    there = [places.get(w, w).replace("norm=none", "regularizer=none") for w in words]
+    assert main(there) == 0
+    said = capsys.readouterr()
+    assert len(said.out) > 20 and "problem" not in said.out + said.err
+
+
+def test_effects_shown_are_those_of_the_example(capsys: pytest.CaptureFixture) -> None:
+    (block,) = (block for _, block in BLOCKS if "$ kexp effects" in block)
+    (line,) = (line for line in block.splitlines() if line.startswith("$ kexp effects"))
+    assert main(["effects", str(ROOT / "results" / "example"), *shlex.split(line)[4:]]) == 0
+    shown = [li for li in block.splitlines() if li and not li.startswith("$") and li != "…"]
+    said = capsys.readouterr().out.splitlines()
+    assert len(shown) > 5 and all(line in said for line in shown)
+
+
+def test_example_holds_no_weights_and_no_place() -> None:
+    """Small, without weights, and nothing of the machine that made it."""
+    files = [file for file in (ROOT / "results" / "example").rglob("*") if file.is_file()]
+    names = {"config.yaml", "history.jsonl", "summary.json", "examples.npz", "status.json"}
+    assert {file.name for file in files} == names
+    assert sum(file.stat().st_size for file in files) < 2_000_000
+    for file in files:
+        if file.suffix != ".npz":
+            assert not re.search(r"/(home|root|tmp|work|Users)\b", file.read_text()), file
 
 
 def test_python_example_is_valid() -> None:
