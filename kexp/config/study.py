@@ -26,8 +26,9 @@ class Study:
     not, but matter: for every combination of the other levels the best of them is chosen on
     validation before levels are compared. A level is a value, or a list of a value and of the
     overrides that go with it: `[l2, regularizer.strength=0.01]`. `seeds` is how many seeds, from 0
-    on, or a list of them. `yardstick` is the one to compare by; null for the task's own. `quantities`
-    are what the study is about, named beforehand: gap, test, test.error, …; the usual ones if empty.
+    on, or a list of them. `yardstick` is the one to compare by; null for the task's own.
+    `quantities` are what the study is about, named beforehand, as gap, test or test.error; the
+    usual ones if empty.
     """
 
     name: str | None = None
@@ -76,8 +77,9 @@ def study_of(section: Any) -> Study:
     for key in study.quantities:
         if not is_quantity(key):
             raise ConfigError(
-                f"study.quantities: {key} is nothing that runs are compared on; there are memorisation and "
-                f"{', '.join(PARTS)}, each also of another yardstick, as in test.error"
+                f"study.quantities: {key} is nothing that runs are compared on; there are "
+                f"memorisation and {', '.join(PARTS)}, each also of another yardstick, as in "
+                "test.error"
             )
     if "seed" in study.factors or "seed" in study.nuisance:
         raise ConfigError("seed is no factor of a study; set study.seeds")
