@@ -105,7 +105,7 @@ def of_interaction(i: Interaction) -> str:
     bounds = f"[{change(largest.low, unit=False)}, {change(largest.high, unit=False)}]"
     return (
         f"{head}: with {i.second}={largest.second_level} the effect of "
-        f"{i.first}={largest.first_level} is other by {change(largest.estimate)} {bounds} ({test})"
+        f"{i.first}={largest.first_level} differs by {change(largest.estimate)} {bounds} ({test})"
     )
 
 
