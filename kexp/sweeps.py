@@ -50,7 +50,7 @@ def sweep(session: Session, overrides: Sequence[str], limit: int | None, force: 
     """
     jobs = expand(session.composer, overrides, limit)
     _refuse_shared_folders([session.experiment(job) for job in jobs])
-    session.reporter.say(f"sweep of {len(jobs)} runs")
+    session.reporter.say(f"sweep of {len(jobs)} run{'' if len(jobs) == 1 else 's'}")
     result, interrupted = Sweep(), []
 
     def one(number: int) -> None:

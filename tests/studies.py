@@ -38,7 +38,7 @@ def record(levels: Mapping[str, Any], seed: int, values: Mapping[str, Any], **mo
     for key, value in levels.items():
         section, _, name = key.partition(".")
         if name:
-            config[section] = {**config[section], name: value}
+            config[section] = {**config.get(section, {"_target_": f"kexp.{section}"}), name: value}
         else:
             config[section] = OPTIONS.get(value, {"_target_": f"kexp.{section}.{value.title()}"})
             options[section] = value

@@ -99,7 +99,8 @@ def test_by_averages_over_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture
     found = {row["dropout"]: row for row in rows(capsys, tmp_path, "--by", "dropout")}
     assert found["none"]["n"] == 2 and found["none"]["gap_mean"] == 0.5
     assert found["standard"]["n"] == 1 and "loss" not in found["standard"]
-    assert "averaged over loss, seed" in told(capsys, tmp_path, "--by", "dropout")
+    text = told(capsys, tmp_path, "--by", "dropout")
+    assert "over seeds, of means over loss; N counts runs" in text
     assert len(rows(capsys, tmp_path, "--by", "dropout,loss")) == 3
     assert len(rows(capsys, tmp_path, "--by", "dropout", "--by", "loss")) == 3
     assert [row["study"] for row in rows(capsys, tmp_path, "--by", "study")] == ["study"]
@@ -181,11 +182,21 @@ def test_formats_tell_the_same(tmp_path: Path, capsys: pytest.CaptureFixture) ->
         assert "4.10" in told(capsys, tmp_path, "--format", form)
 
 
+def test_by_takes_seeds_for_its_sample(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Two losses and three seeds are three independent means, not six runs."""
+    for seed, value in enumerate((1.0, 2.0, 6.0)):
+        for loss, shift in (("a", 0.0), ("b", 1.0)):
+            write_run(tmp_path, {"dropout": "none", "loss": loss}, seed, {"gap": value + shift})
+    (row,) = rows(capsys, tmp_path, "--by", "dropout")
+    assert (row["n"], row["gap_n"], row["gap_mean"]) == (6, 3, 3.5)
+    assert row["gap_sd"] == pytest.approx(statistics.stdev([1.5, 2.5, 6.5]))
+
+
 def test_nothing_finished(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write_run(tmp_path, {"dropout": "none"}, 0, state="running")
     assert "no finished runs" in told(capsys, tmp_path)
     assert rows(capsys, tmp_path) == []
-    assert main(["compare", str(tmp_path), "--where", "seed=7"]) == 0
+    assert main(["compare", str(tmp_path), "--where", "seed=7"]) == 2
 
 
 def test_where_comes_before_columns(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -18,6 +18,7 @@ from statsmodels.stats.anova import AnovaRM
 
 from kexp.analysis import sentences
 from kexp.analysis.analysis import Analysis, Question, analyse
+from kexp.analysis.comparable import Comparable
 from kexp.analysis.effects import Effect, hedges_g, interval
 from kexp.analysis.quantities import Quantity, signed
 from kexp.errors import ConfigError
@@ -104,8 +105,8 @@ def test_interaction_is_that_of_repeated_measures() -> None:
         table(answer), "y", "seed", within=["dropout", "norm"], aggregate_func="mean"
     ).fit()
     row = expected.anova_table.loc["dropout:norm"]
-    assert found.degrees == (row["Num DF"], row["Den DF"]) == (2, 6)
-    assert_allclose([found.f, found.p], [row["F Value"], row["Pr > F"]])
+    assert (row["Num DF"], row["Den DF"]) == (2, 6) and found.degrees == (1, 3)
+    assert_allclose([found.f, found.p], [row["F Value"], stats.f.sf(row["F Value"], 1, 3)])
     assert len(answer.interactions) == 3
 
 
@@ -165,7 +166,7 @@ def test_nothing_is_claimed_against_the_interval(noise: list[float], shift: floa
     """Zero in the interval, or fewer than 3 seeds, or p not below 5 %: no claim, in words too."""
 
     def values(levels: dict[str, Any], seed: int) -> dict[str, Any]:
-        return {"gap": noise[seed] + shift if levels["dropout"] == "standard" else 0.0}
+        return {"gap": 100.0 + (noise[seed] + shift if levels["dropout"] == "standard" else 0.0)}
 
     runs = factorial({"dropout": ["none", "standard"]}, range(len(noise)), values)
     (found,) = analyse(runs, GAP).effects
@@ -193,7 +194,7 @@ def test_sentence_of_an_effect() -> None:
     runs = factorial(
         {"dropout": ["none", "standard"]},
         range(4),
-        lambda levels, seed: {"gap": next(shifts) if levels["dropout"] != "none" else 0.0},
+        lambda levels, seed: {"gap": 0.2 + (next(shifts) if levels["dropout"] != "none" else 0)},
     )
     (said,) = map(sentences.of_level, sentences.by_level(analyse(runs, GAP).effects))
     assert said == (
@@ -400,6 +401,133 @@ def test_noise_is_the_pooled_deviation_over_seeds() -> None:
     assert_allclose(found.deviation, np.sqrt(groups.var().mean()))
     assert (found.configurations, found.seeds) == (8, 5)
     assert sentences.of_noise(found).startswith("the seed alone moves NLL gap by ")
+
+
+def test_missing_combination_makes_no_interaction() -> None:
+    """Three additive factors, one combination not run: the third's effect must not leak."""
+    effect = {("data.train_size", 200): 5.0, ("norm", "batch"): 1.0}
+    runs = factorial(THREE, range(5), noisy(rng(20), effect, within=0.01))
+    lost = ("standard", "batch", 200)
+    runs.records = [r for r in runs.records if levels_of(r) != lost]
+    found = {(i.first, i.second): i for i in analyse(runs, GAP).interactions}
+    assert not any(i.detected for i in found.values())
+    kept = found["dropout", "norm"]
+    assert abs(kept.contrasts[0].estimate) < 0.1 and kept.seeds == 5
+
+
+def levels_of(made: Any) -> tuple[Any, ...]:
+    options, data = made.summary["options"], made.config["data"]
+    return options["dropout"], options["norm"], data["train_size"]
+
+
+def test_tradeoff_compares_the_same_seeds() -> None:
+    """Better on each shared seed is better, though it has the two easy seeds not."""
+    easy = {3: -5.0, 4: -5.0}
+
+    def values(levels: dict[str, Any], seed: int) -> dict[str, Any]:
+        own = easy.get(seed, 0.0) + (0.5 if levels["dropout"] == "none" else 0.0)
+        return {"gap": 10 + own + 0.01 * seed, "test": 10 + own}
+
+    runs = factorial({"dropout": ["none", "standard"]}, range(5), values)
+    runs.records = [
+        r for r in runs.records if levels_of_dropout(r) == "none" or r.summary["seed"] < 3
+    ]
+    points = analyse(runs).points
+    assert [(p.cell, p.on_front) for p in points] == [
+        (("standard(0.5)",), True),
+        (("none",), False),
+    ]
+    assert {p.seeds for p in points} == {3}
+
+
+def levels_of_dropout(made: Any) -> str:
+    return made.summary["options"]["dropout"]
+
+
+def test_two_seeds_have_no_front() -> None:
+    assert not analyse(
+        factorial({"dropout": ["none", "standard"]}, range(2), noisy(rng(21)))
+    ).points
+
+
+def test_runs_of_one_seed_and_combination_count_as_one() -> None:
+    runs = factorial({"dropout": ["none", "standard"]}, range(3), noisy(rng(22)))
+    before = analyse(runs, GAP).effects[0].mean
+    runs.records.append(runs.records[0])
+    answer = analyse(runs, GAP)
+    assert answer.effects[0].mean == pytest.approx(before) and answer.effects[0].pairs == 3
+    assert any("2 runs of dropout=none share the seed 0: their mean" in c for c in answer.checks)
+
+
+def test_nearly_equal_numbers_are_different_levels() -> None:
+    factors = {"optimizer.learning_rate": [0.001, 0.00100000004]}
+    answer = analyse(factorial(factors, range(3), noisy(rng(23))), GAP)
+    assert answer.design.factors[0].levels == ("0.001", "0.00100000004")
+
+
+def test_gap_below_zero_is_not_called_narrow() -> None:
+    """From −1 to −4 the distance between train and validation grows."""
+    runs = factorial(
+        {"dropout": ["none", "standard"]},
+        range(4),
+        lambda levels, seed: {
+            "gap": (-1.0 if levels["dropout"] == "none" else -4.0)
+            + 0.01 * seed**2 * (levels["dropout"] == "none")
+        },
+    )
+    said = sentences.of_level(list(analyse(runs, GAP).effects))
+    assert ", lower;" in said and "narrower" not in said
+
+
+def test_wrong_targets_leave_no_trade_off_with_the_gap() -> None:
+    runs = factorial({"dropout": ["none", "standard"]}, range(4), noisy(rng(24)))
+    assert analyse(runs).points
+    for made in runs.records:
+        made.config["data"]["label_noise"] = 0.4
+    assert not analyse(runs).points
+
+
+def test_nuisance_levels_are_compared_on_shared_seeds() -> None:
+    """0.01 is better on every seed that both have; each lacks another seed."""
+
+    def values(levels: dict[str, Any], seed: int) -> dict[str, Any]:
+        better = levels["optimizer.learning_rate"] == 0.01
+        return {"validation": (0.0 if better else 1.0) + (10.0 if seed == 3 else 0.0)}
+
+    factors = {"dropout": ["none", "standard"], "optimizer.learning_rate": [0.001, 0.01]}
+    runs = factorial(factors, range(4), values)
+    runs.records = [r for r in runs.records if (rate(r), r.summary["seed"]) not in MISSED]
+    answer = analyse(runs, Question(nuisance=("optimizer.learning_rate",)))
+    assert answer.chosen and set(answer.chosen.levels.values()) == {("0.01",)}
+    assert any("chosen at the edge of what was tried" in check for check in answer.checks)
+
+
+MISSED = ((0.01, 0), (0.001, 3))
+
+
+def test_planned_nuisance_is_never_part_of_another_level() -> None:
+    """Each optimizer has rates of its own; they stay nuisance."""
+    study = {"nuisance": {"optimizer.learning_rate": [0.001, 0.01, 0.1]}}
+    made = []
+    for name, rates in (("adam", (0.001, 0.01)), ("sgd", (0.01, 0.1))):
+        for seed in range(3):
+            for value in rates:
+                levels = {"optimizer": name, "optimizer.learning_rate": value}
+                made.append(record(levels, seed, {"validation": value}, study=study))
+    answer = analyse(Comparable("made up", made), GAP)
+    assert answer.design.names == ("optimizer",)
+    assert answer.chosen and set(answer.chosen.levels.values()) == {("0.001",), ("0.01",)}
+
+
+def test_companion_of_a_level_is_no_factor() -> None:
+    study = {"factors": {"norm": ["none", ["batch", "optimizer.learning_rate=0.01"]]}}
+    made = []
+    for seed in range(3):
+        made.append(record({"norm": "none"}, seed, {"gap": 1.0 + 0.1 * seed**2}, study=study))
+        levels = {"norm": "batch", "optimizer.learning_rate": 0.01}
+        made.append(record(levels, seed, {"gap": 2.0}, study=study))
+    answer = analyse(Comparable("made up", made), GAP)
+    assert answer.design.names == ("norm",) and answer.effects[0].seeds == 3
 
 
 def rng(seed: int) -> np.random.Generator:

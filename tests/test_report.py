@@ -466,7 +466,7 @@ def test_old_records_without_what_is_new_have_a_page(tmp_path: Path) -> None:
         (("-o", "."), "is a directory: name a file"),
         (("--plots", "file"), "is a file: --plots wants a directory"),
         (("-o", "file/report.html"), "cannot be written"),
-        (("--where", "seed=9"), "no run meets --where"),
+        (("--where", "seed=9"), "--where seed=9: no run meets it; seed is 0"),
         (("--metric", "psnr"), "these runs have nll"),
         (("--baseline", "dropout"), "write factor=level"),
     ],

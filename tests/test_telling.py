@@ -56,7 +56,7 @@ def test_formats_agree(example: Path, capsys: pytest.CaptureFixture) -> None:
     rows = list(csv.DictReader(io.StringIO(said(capsys, example, "--format", "csv"))))
     answer = json.loads(said(capsys, example, "--format", "json"))
     frame = kexp.effects(example)
-    everything = answer[0]["effects"]
+    everything = answer[0]["effects"] + answer[0]["simple_effects"]
     assert len(rows) == len(everything) == len(frame) == 10
     for row, found, (_, line) in zip(rows, everything, frame.iterrows(), strict=True):
         assert row["quantity"] == found["quantity"] == line["quantity"]
@@ -96,9 +96,10 @@ def test_what_is_asked_is_what_is_told(example: Path, capsys: pytest.CaptureFixt
         (["--baseline", "dropout"], "--baseline dropout: write factor=level, as in dropout=none"),
         (["--baseline", "dropout=l2"], "there is no such level; dropout has none, standard(0.5)"),
         (["--nuisance", "norm"], "--nuisance norm: these runs do not differ in norm"),
-        (["--on", "gab"], "gab is nothing that runs are compared on"),
+        (["--on", "gab"], "--on gab: nothing that runs are compared on"),
         (["--metric", "psnr"], "--metric psnr: these runs have"),
-        (["--where", "dropout"], "dropout"),
+        (["--where", "dropout"], "--where dropout: write key=value"),
+        (["--where", "dropout=nnoe"], "no run meets it; dropout is none, standard"),
     ],
 )
 def test_faults_are_told(

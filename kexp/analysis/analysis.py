@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kexp.analysis import quantities as q
-from kexp.analysis.checks import checks
+from kexp.analysis.checks import checks, corrupted
 from kexp.analysis.comparable import Comparable, comparable
 from kexp.analysis.design import Design, design
 from kexp.analysis.effects import Effect, effects, simple_effects
@@ -95,11 +95,11 @@ def analyse(runs: Comparable, question: Question | None = None) -> Analysis:
         design=settled,
         every_run=tuple(records),
         quantities=tuple(asked),
-        noise=tuple(noise(settled, asked, found)),
+        noise=tuple(noise(settled, asked)),
         effects=tuple(found),
         interactions=tuple(between),
         simple=tuple(simple_effects(settled, crossed, asked[0])),
-        points=tuple(tradeoff(settled, *axes)),
+        points=() if corrupted(settled) else tuple(tradeoff(settled, *axes)),
         axes=axes,
         chosen=chosen,
         checks=tuple(checks(settled, found, between, runs.unfinished, asked, chosen)),

@@ -9,6 +9,7 @@ from typing import Any
 from kexp.analysis.design import Design
 from kexp.analysis.effects import FEWEST_SEEDS, Effect, interval
 from kexp.analysis.interactions import Interaction
+from kexp.analysis.levels import natural
 from kexp.analysis.nuisance import Chosen
 from kexp.analysis.quantities import Quantity
 from kexp.store import Record
@@ -34,7 +35,9 @@ def checks(
         *_missing_values(design, quantities),
         *_on_the_edge(found),
         *_depends(interactions),
-        *_selection(chosen),
+        *_selection(chosen, design),
+        *_shared(design),
+        *_studies(design),
         *_environments(design),
         *_corrupted(design, quantities),
     ]
@@ -135,19 +138,50 @@ def _holds_zero_without(e: Effect, left_out: int) -> bool:
 
 
 def _depends(interactions: Sequence[Interaction]) -> Iterator[str]:
-    for i in interactions:
-        if i.detected and i.quantity == interactions[0].quantity:
-            yield (
-                f"the effects of {i.first} and {i.second} on {i.quantity.title} depend on each "
-                "other: their averages may hold at no level of the other, see them one by one"
-            )
-
-
-def _selection(chosen: Chosen | None) -> Iterator[str]:
-    if chosen:
+    pairs = [f"{i.first} and {i.second}" for i in interactions if i.detected]
+    if pairs:
+        title = interactions[0].quantity.title
         yield (
-            f"{', '.join(chosen.names)} was chosen on validation for every combination: validation "
-            "values are a little too good for that, test values are not"
+            f"the effects on {title} of {'; '.join(pairs)} depend on each other: the average over "
+            "the other's levels may hold at none of them, see them one by one"
+        )
+
+
+def _selection(chosen: Chosen | None, design: Design) -> Iterator[str]:
+    if not chosen:
+        return
+    verb = "was" if len(chosen.names) == 1 else "were"
+    yield (
+        f"{' and '.join(chosen.names)} {verb} chosen on validation for every combination: "
+        "validation values, and gaps, are a little too good for that, test values are not"
+    )
+    for place, name in enumerate(chosen.names):
+        tried = sorted({levels for levels in design.factor(name).levels}, key=natural)
+        picked = {levels[place] for levels in chosen.levels.values()}
+        for edge in {tried[0], tried[-1]} & picked if len(tried) > 1 else ():
+            if natural(edge)[0] == 0:
+                yield f"{name}={edge} was chosen at the edge of what was tried: try beyond it"
+
+
+def _shared(design: Design) -> Iterator[str]:
+    """Runs that differ in nothing under study and share their seed."""
+    counts = Counter((row.seed, row.cell(design.names)) for row in design.rows)
+    many = {key: n for key, n in counts.items() if n > 1 and key[0] is not None}
+    if many:
+        (seed, cell), n = next(iter(many.items()))
+        more = f", and so do runs of {len(many) - 1} other combinations" if len(many) > 1 else ""
+        yield (
+            f"{n} runs of {design.label(cell)} share the seed {seed}{more}: their mean is taken "
+            "for one run"
+        )
+
+
+def _studies(design: Design) -> Iterator[str]:
+    names = sorted({row.record.path.parent.name for row in design.rows})
+    if len(names) > 1:
+        yield (
+            f"runs of {len(names)} studies ({_named(iter(names))}) are taken together; ask for one "
+            f"by --where study={names[0]}"
         )
 
 
@@ -165,14 +199,18 @@ def _environments(design: Design) -> Iterator[str]:
 
 def _corrupted(design: Design, quantities: Sequence[Quantity]) -> Iterator[str]:
     """What a gap means where the probe has wrong targets and validation has none."""
-    data = [row.record.config.get("data") for row in design.rows]
-    wrong = [d for d in data if isinstance(d, dict) and (d.get("label_noise") or d.get("outliers"))]
-    if wrong and any(q.part == "gap" for q in quantities):
+    if corrupted(design) and any(q.part == "gap" for q in quantities):
         yield (
             "a share of the training targets is wrong, in the probe too, and validation is clean: "
-            "a smaller gap here is one in which less of that was learned by heart, and may be "
-            "negative; what was lost by it is seen on validation and test"
+            "the gap is lower the less of that was learned by heart, so it does not tell "
+            "overfitting here, and there is no trade-off with it; see validation and test"
         )
+
+
+def corrupted(design: Design) -> bool:
+    """Whether runs were trained on targets of which a share is wrong."""
+    data = [row.record.config.get("data") for row in design.rows]
+    return any(isinstance(d, dict) and (d.get("label_noise") or d.get("outliers")) for d in data)
 
 
 def _version(package: str) -> Callable[[dict[str, Any]], Any]:

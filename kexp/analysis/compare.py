@@ -13,8 +13,8 @@ from typing import Any
 
 from kexp.analysis import quantities as q
 from kexp.analysis.comparable import Comparable, comparable, left_out
-from kexp.analysis.design import choices
 from kexp.analysis.difference import tell_difference
+from kexp.analysis.levels import choices
 from kexp.analysis.load import COMPARED, read_records
 from kexp.analysis.output import render
 from kexp.analysis.quantities import Quantity
@@ -57,6 +57,11 @@ class Comparison:
     lines: Sequence[Line]
     averaged: tuple[str, ...] = ()
     each: bool = False
+
+    @property
+    def by_seed(self) -> bool:
+        """Whether values are over seeds, of means of all runs of a seed in a line."""
+        return bool(self.averaged) and "seed" not in self.columns
 
 
 def compare_runs(
@@ -102,17 +107,17 @@ def comparison(
         about = chosen[id(record)]
         key = id(record) if each else _cell(record, about, by) if by else _arm(record, about)
         groups[key].append(record)
+    averaged = tuple(key for key in varying if key not in by) if by else ()
+    table = Comparison(runs.title, columns, quantities, (), averaged, each)
     lines = [
         Line(
             _common(group[0], chosen[id(group[0])], columns),
             group,
-            {quantity: spread(quantity, group) for quantity in quantities},
+            {quantity: spread(quantity, group, table.by_seed) for quantity in quantities},
         )
         for group in groups.values()
     ]
-    averaged = tuple(key for key in varying if key not in by) if by else ()
-    table = Comparison(runs.title, columns, quantities, lines, averaged, each)
-    return _best_first(table)
+    return _best_first(_with_lines(table, lines))
 
 
 def _quantities(records: Sequence[Record], metric: str | None) -> list[Quantity]:
@@ -256,7 +261,8 @@ def _for_readers(table: Comparison, form: str) -> str:
         if table.each:
             row |= {"seed": ABOUT["seed"](line.runs[0]), "run": line.runs[0].path.name}
         row["N"] = len(line.runs)
-        row |= {quantity.title: _cell_of(quantity, line) for quantity in table.quantities}
+        runs = 0 if table.by_seed else len(line.runs)
+        row |= {quantity.title: _cell_of(quantity, line, runs) for quantity in table.quantities}
         row[f"95 % interval of {gap.title}"] = interval(gap, line.values[gap])
         rows.append(row)
     titles = [quantity.title for quantity in table.quantities]
@@ -267,9 +273,9 @@ def _for_readers(table: Comparison, form: str) -> str:
     return render(columns, rows, form, table.title, _caption(table))
 
 
-def _cell_of(quantity: Quantity, line: Line) -> str:
+def _cell_of(quantity: Quantity, line: Line, runs: int) -> str:
     of = line.values[quantity]
-    return shown(quantity, of) + (f" (N = {of.n})" if 0 < of.n < len(line.runs) else "")
+    return shown(quantity, of) + (f" (N = {of.n})" if 0 < of.n < runs else "")
 
 
 def _caption(table: Comparison) -> str:
@@ -279,11 +285,9 @@ def _caption(table: Comparison) -> str:
     if not table.averaged:
         alone = " that differ in their seed alone" if seeds else ""
         return f"mean ± standard deviation over N runs{alone}"
-    over = ", ".join(table.averaged + seeds)
-    return (
-        f"mean ± standard deviation over N runs, averaged over {over}; "
-        "runs of one seed are alike, so intervals are too narrow: kexp effects pairs them"
-    )
+    over = ", ".join(table.averaged)
+    of = "seeds, of means over" if table.by_seed else "N runs, averaged over"
+    return f"mean ± standard deviation over {of} {over}; N counts runs"
 
 
 def _short(value: Any) -> Any:

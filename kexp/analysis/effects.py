@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from kexp.analysis.quantities import Quantity
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
+POWER = 0.8
 FEWEST_SEEDS = 3
 """With fewer paired seeds than this nothing is claimed."""
 
@@ -61,7 +63,18 @@ class Effect:
             return "too few"
         if self.p_holm < SIGNIFICANCE and not self.low <= 0 <= self.high:
             return "detected"
-        return "none" if self.low <= 0 <= self.high else "uncertain"
+        uncertain = self.p < SIGNIFICANCE and not self.low <= 0 <= self.high
+        return "uncertain" if uncertain else "none"
+
+    @property
+    def detectable(self) -> float | None:
+        """The effect that as many seeds would find in 4 studies of 5, by the spread of these.
+
+        By the power of the paired t test at 5 %, before correction; None with too few seeds or
+        where the differences have no spread.
+        """
+        spread = float(np.std(list(self.differences.values()), ddof=1)) if self.seeds > 1 else 0
+        return _found_with(self.seeds) * spread if self.seeds >= FEWEST_SEEDS and spread else None
 
     @property
     def better(self) -> bool:
@@ -129,18 +142,20 @@ def paired(
     design: Design, name: str, level: str, quantity: Quantity
 ) -> list[tuple[int, float, float]]:
     """Seed, value at the baseline and value at the level, of runs that differ in nothing else."""
-    others = [other for other in design.names if other != name]
-    sides: dict[str, dict[tuple, float]] = {level: {}, design.factor(name).baseline: {}}
-    for row in design.rows:
-        value = quantity.of(row.record)
-        if row.levels[name] in sides and row.seed is not None and value is not None:
-            sides[row.levels[name]][(row.seed, *row.cell(others))] = value
-    after, before = sides.values()
-    return [(key[0], before[key], after[key]) for key in sorted(before.keys() & after.keys())]
+    place, baseline = design.names.index(name), design.factor(name).baseline
+    values = design.values(quantity)
+    pairs = []
+    for (seed, cell), after in sorted(values.items()):
+        partner = (seed, (*cell[:place], baseline, *cell[place + 1 :]))
+        if cell[place] == level and partner in values:
+            pairs.append((seed, values[partner], after))
+    return pairs
 
 
-def interval(differences: Sequence[float]) -> tuple[float, float, float, float]:
-    """Mean, bounds of its 95 % confidence interval, and p of the paired t test.
+def interval(
+    differences: Sequence[float], confidence: float = CONFIDENCE
+) -> tuple[float, float, float, float]:
+    """Mean, bounds of its confidence interval, and p of the paired t test.
 
     Where all differences are the same number but 0 there is no spread to judge it by, and p is
     that of the sign test, 2^(1 − n).
@@ -154,7 +169,7 @@ def interval(differences: Sequence[float]) -> tuple[float, float, float, float]:
     if np.ptp(values) <= 1e-12 * np.abs(values).max():
         return mean, mean, mean, 2.0 ** (1 - n) if mean else 1.0
     test = stats.ttest_1samp(values, 0.0)
-    bounds = test.confidence_interval(CONFIDENCE)
+    bounds = test.confidence_interval(confidence)
     return mean, float(bounds.low), float(bounds.high), float(test.pvalue)
 
 
@@ -167,13 +182,23 @@ def hedges_g(differences: Sequence[float]) -> float:
     return float(values.mean() / deviation * (1 - 3 / (4 * (len(values) - 1) - 1)))
 
 
-def _corrected(found: Sequence[Effect]) -> list[Effect]:
-    """The effects with Holm's correction over those that could be claimed. Holm 1979."""
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values corrected for their number. Holm 1979."""
     from statsmodels.stats.multitest import multipletests
 
+    return [float(corrected) for corrected in multipletests(p, method="holm")[1]] if p else []
+
+
+def _corrected(found: Sequence[Effect]) -> list[Effect]:
+    """The effects with Holm's correction over those that could be claimed."""
     judged = [e for e in found if e.seeds >= FEWEST_SEEDS and math.isfinite(e.p)]
-    if not judged:
-        return list(found)
-    _, corrected, _, _ = multipletests([e.p for e in judged], method="holm")
-    of = {id(e): float(p) for e, p in zip(judged, corrected, strict=True)}
+    of = {id(e): p for e, p in zip(judged, holm([e.p for e in judged]), strict=True)}
     return [replace(e, p_holm=of[id(e)]) if id(e) in of else e for e in found]
+
+
+@lru_cache
+def _found_with(seeds: int) -> float:
+    """The effect that is found with the stated power, in standard deviations of differences."""
+    from statsmodels.stats.power import TTestPower
+
+    return float(TTestPower().solve_power(None, nobs=seeds, alpha=SIGNIFICANCE, power=POWER))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kexp.analysis.design import Design
-from kexp.analysis.effects import FEWEST_SEEDS, SIGNIFICANCE
+from kexp.analysis.effects import CONFIDENCE, FEWEST_SEEDS, SIGNIFICANCE, holm, interval
 from kexp.analysis.quantities import Quantity
 
 
@@ -19,8 +18,8 @@ from kexp.analysis.quantities import Quantity
 class Contrast:
     """How much more a level of the first factor changes things at a level of the second.
 
-    `estimate` is the difference of differences against both baselines, with the bounds of its
-    95 % confidence interval.
+    `estimate` is the difference of differences against both baselines; `low` and `high` bound it,
+    together with all other contrasts of the interaction, at 95 % (Bonferroni).
     """
 
     first_level: str
@@ -60,29 +59,37 @@ def interactions(design: Design, quantities: Sequence[Quantity]) -> list[Interac
 def tables(design: Design, first: str, second: str, quantity: Quantity) -> np.ndarray:
     """Means over all other factors, shape (seeds, levels of first, levels of second).
 
-    Seeds that lack a combination of the two are left out.
+    Within a seed only those levels of the others count that were run with every combination of the
+    two: else an effect of the others would look like an interaction. A seed without such is left
+    out.
     """
-    shape = len(design.factor(first).levels), len(design.factor(second).levels)
-    place = [{le: i for i, le in enumerate(design.factor(n).levels)} for n in (first, second)]
-    found: dict[int, dict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in design.rows:
-        value = quantity.of(row.record)
-        if value is not None and row.seed is not None:
-            cell = place[0][row.levels[first]], place[1][row.levels[second]]
-            found[row.seed][cell].append(value)
-    whole = [cells for _, cells in sorted(found.items()) if len(cells) == math.prod(shape)]
-    every = itertools.product(*map(range, shape))
-    values = [[np.mean(cells[cell]) for cells in whole] for cell in every]
-    return np.array(values).T.reshape(len(whole), *shape)
+    levels = [design.factor(name).levels for name in (first, second)]
+    places = [design.names.index(name) for name in (first, second)]
+    found: dict[int, dict[tuple[str, ...], dict[tuple[int, ...], float]]] = {}
+    for (seed, cell), value in sorted(design.values(quantity).items()):
+        others = tuple(level for i, level in enumerate(cell) if i not in places)
+        index = tuple(names.index(cell[i]) for names, i in zip(levels, places, strict=True))
+        found.setdefault(seed, {}).setdefault(others, {})[index] = value
+    shape = tuple(map(len, levels))
+    every = [[t for t in of.values() if len(t) == math.prod(shape)] for of in found.values()]
+    means = [
+        [np.mean([t[index] for t in whole]) for index in np.ndindex(shape)]
+        for whole in every
+        if whole
+    ]
+    return np.array(means).reshape(len(means), *shape)
 
 
 def _of_pair(design: Design, first: str, second: str, quantity: Quantity) -> Interaction | None:
     """Repeated-measures analysis of variance: the interaction against that of seeds with it.
 
     y = seed + A + B + seed·A + seed·B + A·B + e. Orthonormal contrasts of each seed's table keep
-    A·B + e alone, so the rest of the model need not be fitted.
+    A·B + e alone, so the rest of the model need not be fitted. p is by the lower bound of the
+    degrees of freedom, (1, seeds − 1), which holds however the contrasts vary and covary. Geisser
+    and Greenhouse 1958.
     """
     from scipy.linalg import helmert
+    from scipy.stats import f as f_distribution
     from statsmodels.regression.linear_model import OLS
 
     values = tables(design, first, second, quantity)
@@ -94,38 +101,31 @@ def _of_pair(design: Design, first: str, second: str, quantity: Quantity) -> Int
         return None
     count = contrasts.shape[1]
     model = OLS(contrasts.ravel(), np.tile(np.eye(count), (len(values), 1))).fit()
-    test = model.f_test(np.eye(count))
+    f = float(np.squeeze(model.f_test(np.eye(count)).fvalue))
     return Interaction(
         first=first,
         second=second,
         quantity=quantity,
-        f=float(np.squeeze(test.fvalue)),
-        degrees=(count, int(model.df_resid)),
-        p=float(np.squeeze(test.pvalue)),
+        f=f,
+        degrees=(1, len(values) - 1),
+        p=float(f_distribution.sf(f, 1, len(values) - 1)),
         seeds=len(values),
-        contrasts=_contrasts(design, (first, second), (left, right), model),
+        contrasts=_contrasts(design, (first, second), values),
     )
 
 
-def _contrasts(
-    design: Design, names: tuple[str, str], bases: tuple[np.ndarray, np.ndarray], model: object
-) -> tuple[Contrast, ...]:
-    """Differences of differences against both baselines, from the orthonormal contrasts."""
+def _contrasts(design: Design, names: tuple[str, str], values: np.ndarray) -> tuple[Contrast, ...]:
+    """Differences of differences against both baselines, their intervals 95 % all together."""
     first, second = (design.factor(name).levels for name in names)
-    left, right = (basis[:, 1:] - basis[:, :1] for basis in bases)
+    pairs = list(itertools.product(range(1, len(first)), range(1, len(second))))
     found = []
-    for i, j in itertools.product(range(left.shape[1]), range(right.shape[1])):
-        test = model.t_test(np.kron(left[:, i], right[:, j]))  # type: ignore[attr-defined]
-        estimate = float(np.squeeze(test.effect))
-        low, high = (float(bound) for bound in np.squeeze(test.conf_int()))
-        found.append(Contrast(first[i + 1], second[j + 1], estimate, low, high))
+    for i, j in pairs:
+        of_seeds = values[:, i, j] - values[:, 0, j] - values[:, i, 0] + values[:, 0, 0]
+        mean, low, high, _ = interval(of_seeds.tolist(), 1 - (1 - CONFIDENCE) / len(pairs))
+        found.append(Contrast(first[i], second[j], mean, low, high))
     return tuple(found)
 
 
 def _corrected(found: Sequence[Interaction]) -> list[Interaction]:
-    from statsmodels.stats.multitest import multipletests
-
-    if not found:
-        return []
-    _, corrected, _, _ = multipletests([i.p for i in found], method="holm")
-    return [replace(i, p_holm=float(p)) for i, p in zip(found, corrected, strict=True)]
+    corrected = holm([i.p for i in found])
+    return [replace(i, p_holm=p) for i, p in zip(found, corrected, strict=True)]

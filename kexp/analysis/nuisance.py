@@ -37,11 +37,23 @@ def settle(design: Design, validation: Quantity) -> tuple[Design, Chosen | None]
         for row in rows:
             candidates[row.cell(names)].append(row)
         most = max(len(_seeds(group, validation)) for group in candidates.values())
-        sign = -1 if validation.higher_is_better else 1
         complete = {k: g for k, g in candidates.items() if len(_seeds(g, validation)) == most}
-        chosen[cell] = min(complete, key=lambda k: (sign * _mean(complete[k], validation), k))
-        kept += complete[chosen[cell]]
+        best = _best(complete, validation)
+        chosen[cell] = best
+        kept += complete[best]
     return replace(design, rows=tuple(kept)), Chosen(names, chosen)
+
+
+def _best(candidates: dict[tuple[str, ...], list[Row]], validation: Quantity) -> tuple[str, ...]:
+    """The levels of the best mean over the seeds that all candidates have, or else over theirs."""
+    shared = set.intersection(*(_seeds(group, validation) for group in candidates.values()))
+    sign = -1 if validation.higher_is_better else 1
+
+    def place(levels: tuple[str, ...]) -> tuple[float, tuple[str, ...]]:
+        rows = [row for row in candidates[levels] if row.seed in shared or not shared]
+        return sign * _mean(rows, validation), levels
+
+    return min(candidates, key=place)
 
 
 def _seeds(rows: Iterable[Row], quantity: Quantity) -> set[int | None]:

@@ -146,7 +146,9 @@ def of_study(records: Sequence[Record]) -> list[str]:
         study = record.config.get("study")
         asked = study.get("quantities") if isinstance(study, dict) else None
         if isinstance(asked, list) and asked:
-            return [str(key) for key in asked if is_quantity(str(key))]
+            known = ("", *measured_by(records))
+            keys = [str(key) for key in asked if is_quantity(str(key))]
+            return [key for key in keys if key.partition(".")[2] in known]
     return []
 
 
@@ -167,7 +169,7 @@ def named(keys: Iterable[str], records: Sequence[Record], metric: str | None) ->
             continue
         if not is_quantity(key) or (name and name not in known):
             raise ConfigError(
-                f"{key} is nothing that runs are compared on; there are memorisation and "
+                f"--on {key}: nothing that runs are compared on; there are memorisation and "
                 f"{', '.join(PARTS)}, each also of another yardstick, as in "
                 f"test.{known[-1] if known else 'nll'} ({', '.join(known)})"
             )

@@ -37,7 +37,9 @@ def short(e: Effect) -> str:
 def direction(e: Effect) -> str:
     """A word for the direction of a detected effect."""
     grew = e.mean > 0
-    words = {"gap": ("wider", "narrower"), "onset": ("later", "earlier")}
+    overfitting = min(e.baseline_mean, e.baseline_mean + e.mean) > 0
+    words = {"onset": ("later", "earlier")}
+    words["gap"] = ("wider", "narrower") if overfitting else ("higher", "lower")
     words["memorisation"] = ("more learned by heart", "less learned by heart")
     words["cost"] = ("more lost after the best epoch", "less lost after the best epoch")
     if e.quantity.part in words:
@@ -77,14 +79,11 @@ def seeds(of_one: Sequence[Effect]) -> str:
 
 def of_noise(n: Noise) -> str:
     """What the seed alone does."""
-    text = (
+    return (
         f"the seed alone moves {n.quantity.title} by {spread(n.quantity, n.deviation)} (standard "
         f"deviation, {n.configurations} configuration{'' if n.configurations == 1 else 's'}, up to "
         f"{n.seeds} seeds)"
     )
-    if n.detectable is None:
-        return text
-    return f"{text}; an effect of {spread(n.quantity, n.detectable)} would be found 4 times in 5"
 
 
 def spread(quantity: Quantity, value: float) -> str:
@@ -98,7 +97,8 @@ def of_interaction(i: Interaction) -> str:
     test = f"F({i.degrees[0]}, {i.degrees[1]}) = {i.f:.2f}, {p_value(i.p_holm)} corrected"
     if not i.detected:
         return f"{head}: no interaction detected ({test})"
-    largest = max(i.contrasts, key=lambda c: abs(c.estimate), default=None)
+    clear = [c for c in i.contrasts if not c.low <= 0 <= c.high]
+    largest = max(clear, key=lambda c: abs(c.estimate), default=None)
     if largest is None:
         return f"{head}: they depend on each other ({test})"
     change = i.quantity.change
@@ -117,7 +117,10 @@ def of_tradeoff(points: Sequence[Point], design: Design, test: Quantity, gap: Qu
         f"{100 * p.steady:.0f} % of resamples)"
         for p in front
     )
-    return f"front of {test.title} and {gap.title}, {len(front)} of {len(points)}: {named}"
+    return (
+        f"of {len(points)} configurations none is better in both {test.title} and {gap.title} than "
+        f"{named}"
+    )
 
 
 def of_chosen(chosen: Chosen, design: Design) -> list[str]:
@@ -141,6 +144,11 @@ def p_value(p: float) -> str:
     if not math.isfinite(p):
         return "p unknown"
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.0995 else f"p = {p:.2f}"
+
+
+def findable(e: Effect) -> str:
+    """The effect that would be found in 4 studies of 5 like this one."""
+    return "–" if e.detectable is None else spread(e.quantity, e.detectable)
 
 
 def size(e: Effect) -> str:

@@ -28,9 +28,15 @@ class Spread:
     high: float | None = None
 
 
-def spread(quantity: Quantity, records: Iterable[Record]) -> Spread:
-    """Of those runs that have a value."""
-    values = [value for record in records if (value := quantity.of(record)) is not None]
+def spread(quantity: Quantity, records: Iterable[Record], by_seed: bool = False) -> Spread:
+    """Of those runs that have a value; with `by_seed`, over seeds of the means of each seed."""
+    known = [(record, v) for record in records if (v := quantity.of(record)) is not None]
+    values = [value for _, value in known]
+    if by_seed:
+        of_seed: dict[object, list[float]] = {}
+        for record, value in known:
+            of_seed.setdefault(record.summary.get("seed"), []).append(value)
+        values = [statistics.fmean(of_one) for of_one in of_seed.values()]
     n = len(values)
     if n < 2:
         return Spread(n, *values)

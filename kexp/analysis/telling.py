@@ -29,9 +29,19 @@ PathLike = str | os.PathLike
 
 WIDEST = 100
 INDENTED: Any = {"initial_indent": "  ", "subsequent_indent": "      ", "break_on_hyphens": False}
-COLUMNS = ("effect", "of", "change", "95 % interval", "p", "g", "seeds", "verdict")
+COLUMNS = (
+    "effect",
+    "of",
+    "change",
+    "95 % interval",
+    "p",
+    "g",
+    "seeds",
+    "would be found",
+    "verdict",
+)
 EXACT = ("factor", "level", "baseline", "within", "quantity", "baseline_mean", "mean", "low")
-EXACT += ("high", "p", "p_holm", "hedges_g", "seeds", "pairs", "verdict")
+EXACT += ("high", "p", "p_holm", "hedges_g", "seeds", "pairs", "detectable", "verdict")
 
 
 def tell_effects(
@@ -104,7 +114,8 @@ def method(answer: Analysis) -> str:
     judged = [e for e in answer.effects if e.verdict != "too few"]
     return (
         "mean of the differences from the baseline within a seed, averaged over the other factors; "
-        f"95 % intervals of the paired t test; p by Holm over all {len(judged)} comparisons"
+        f"95 % intervals of the paired t test; p by Holm over all {len(judged)} comparisons; g is "
+        "Hedges' effect size; the change that would be found in 4 studies of 5 is before correction"
     )
 
 
@@ -115,9 +126,10 @@ def findings(answer: Analysis) -> Iterator[tuple[str, list[str]]]:
         yield "Chosen on validation", sentences.of_chosen(answer.chosen, answer.design)
     yield "Effects", [sentences.of_level(g) for g in sentences.by_level(answer.effects)]
     yield "Interactions", [sentences.of_interaction(i) for i in answer.interactions]
+    clear = [e for e in answer.simple if e.verdict == "detected"]
     yield (
         "Where factors depend on each other",
-        [sentences.of_level(group) for group in sentences.by_level(answer.simple)],
+        [sentences.of_level(group) for group in sentences.by_level(clear)],
     )
     if answer.points[1:]:
         tradeoff = sentences.of_tradeoff(answer.points, answer.design, *answer.axes)
@@ -155,6 +167,7 @@ def _row(e: Effect) -> dict[str, Any]:
         "p": sentences.p_value(e.p_holm) if judged else "–",
         "g": sentences.size(e),
         "seeds": e.seeds,
+        "would be found": sentences.findable(e),
         "verdict": sentences.short(e),
     }
 
@@ -175,10 +188,8 @@ def _as_data(answer: Analysis) -> dict[str, Any]:
         "factors": [dataclasses.asdict(factor) for factor in answer.design.factors],
         "seeds": answer.design.seeds,
         "noise": [_plain(n) for n in answer.noise],
-        "effects": [
-            _exact(e) | {"differences": dict(e.differences)}
-            for e in (*answer.effects, *answer.simple)
-        ],
+        "effects": [_exact(e) | {"differences": dict(e.differences)} for e in answer.effects],
+        "simple_effects": [_exact(e) | {"differences": dict(e.differences)} for e in answer.simple],
         "interactions": [_plain(i) for i in answer.interactions],
         "tradeoff": [_plain(p) for p in answer.points],
         "checks": answer.checks,

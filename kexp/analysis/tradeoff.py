@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kexp.analysis.design import Design
+from kexp.analysis.effects import FEWEST_SEEDS
 from kexp.analysis.quantities import Quantity
 
 RESAMPLES = 200
@@ -29,32 +29,39 @@ class Point:
 
 
 def tradeoff(design: Design, test: Quantity, gap: Quantity) -> list[Point]:
-    """Every configuration with its place, those on the Pareto front first, by their test value."""
-    values = _values(design, test, gap)
-    if not values:
+    """Every configuration with its place, those on the Pareto front first, by their test value.
+
+    Means are over seeds that all of them have. Configurations that lack a seed are left out where
+    two or more have all; none are told with fewer than 3 seeds.
+    """
+    cells, seeds, values = _table(design, test, gap)
+    if len(seeds) < FEWEST_SEEDS:
         return []
     sign = -1 if test.higher_is_better else 1
-    means = np.array([np.mean(list(of_seed.values()), axis=0) for of_seed in values.values()])
-    front = _front(means, sign)
-    steady = _steadiness(list(values.values()), sign)
+    means = values.mean(axis=1)
+    front, steady = _front(means, sign), _steadiness(values, sign)
     points = [
-        Point(cell, float(m[0]), float(m[1]), len(of_seed), bool(on), float(share))
-        for (cell, of_seed), m, on, share in zip(values.items(), means, front, steady, strict=True)
+        Point(cell, float(m[0]), float(m[1]), len(seeds), bool(on), float(share))
+        for cell, m, on, share in zip(cells, means, front, steady, strict=True)
     ]
     return sorted(points, key=lambda p: (not p.on_front, sign * p.test, p.gap))
 
 
-def _values(
+def _table(
     design: Design, test: Quantity, gap: Quantity
-) -> dict[tuple[str, ...], dict[int | None, tuple[float, float]]]:
-    """Test value and gap of each configuration by seed."""
-    found: dict[tuple[str, ...], dict[int | None, tuple[float, float]]] = {}
-    for cell, rows in design.cells().items():
-        for row in rows:
-            pair = test.of(row.record), gap.of(row.record)
-            if pair[0] is not None and pair[1] is not None:
-                found.setdefault(cell, {})[row.seed] = (pair[0], pair[1])
-    return found
+) -> tuple[list[tuple[str, ...]], list[int], np.ndarray]:
+    """Configurations, the seeds that all of them have, and values (configurations, seeds, 2)."""
+    tests, gaps = design.values(test), design.values(gap)
+    of_cell: dict[tuple[str, ...], set[int]] = {cell: set() for cell in design.cells()}
+    for seed, cell in tests.keys() & gaps.keys():
+        of_cell[cell].add(seed)
+    of_cell = {cell: seeds for cell, seeds in of_cell.items() if seeds}
+    every = set().union(*of_cell.values())
+    whole = [cell for cell, seeds in of_cell.items() if seeds == every]
+    cells = whole if len(whole) > 1 else list(of_cell)
+    shared = sorted(set.intersection(*(of_cell[cell] for cell in cells))) if cells else []
+    values = [[(tests[seed, cell], gaps[seed, cell]) for seed in shared] for cell in cells]
+    return cells, shared, np.array(values).reshape(len(cells), len(shared), 2)
 
 
 def _front(means: np.ndarray, sign: int) -> np.ndarray:
@@ -65,16 +72,10 @@ def _front(means: np.ndarray, sign: int) -> np.ndarray:
     return (gaps < smallest_before)[inverse.ravel()]
 
 
-def _steadiness(values: Sequence[dict[int | None, tuple[float, float]]], sign: int) -> np.ndarray:
+def _steadiness(values: np.ndarray, sign: int) -> np.ndarray:
     """The share of bootstrap resamples of the seeds with each configuration on the front."""
-    seeds = sorted({seed for of_seed in values for seed in of_seed}, key=str)
-    table = np.array([[v.get(s, (np.nan, np.nan)) for s in seeds] for v in values])
     rng, count = np.random.default_rng(0), np.zeros(len(values))
-    with np.errstate(invalid="ignore"):
-        for _ in range(RESAMPLES):
-            drawn = table[:, rng.integers(len(seeds), size=len(seeds))]
-            known = ~np.isnan(drawn[..., 0])
-            usable = known.any(axis=1)
-            total = np.nansum(drawn, axis=1) / np.maximum(known.sum(axis=1), 1)[:, None]
-            count[usable] += _front(total[usable], sign)
+    for _ in range(RESAMPLES):
+        drawn = rng.integers(values.shape[1], size=values.shape[1])
+        count += _front(values[:, drawn].mean(axis=1), sign)
     return count / RESAMPLES

@@ -11,7 +11,8 @@ from operator import ge, gt, le, lt
 from typing import Any
 
 from kexp.analysis import quantities as q
-from kexp.analysis.design import choices, design, plain, same
+from kexp.analysis.design import design
+from kexp.analysis.levels import choices, natural, plain, same
 from kexp.errors import ConfigError
 from kexp.measures import YARDSTICKS
 from kexp.store import Record
@@ -64,8 +65,22 @@ def filtered(records: Sequence[Record], conditions: Sequence[str]) -> list[Recor
         condition = parsed(text)
         value = _reader(condition, records, chosen)
         labels = _labels(condition, records, chosen)
-        kept = [r for r in kept if condition.holds(value(r), labels.get(id(r)))]
+        left = [r for r in kept if condition.holds(value(r), labels.get(id(r)))]
+        if kept and not left:
+            raise ConfigError(_none_left(condition, [value(r) for r in kept]))
+        kept = left
     return kept
+
+
+def _none_left(condition: Condition, values: Sequence[Any]) -> str:
+    """What there is of a key, where no run meets a condition."""
+    known = {plain(value) for value in values if value is not ABSENT}
+    there = sorted({v for v in known if not v.startswith("kexp.")} or known, key=natural)
+    more = ", …" if there[MOST_KEYS:] else ""
+    return (
+        f"--where {condition.text}: no run meets it; {condition.key} is "
+        f"{', '.join(there[:MOST_KEYS])}{more}"
+    )
 
 
 def parsed(text: str) -> Condition:

@@ -70,7 +70,9 @@ class Adviser:
     def unknown_key(self, override: Override, known: Iterable[str], choices: dict[str, str]) -> str:
         """For a key that the config does not have; `choices` are the options chosen in it."""
         key, typed = override.key_or_group, raw_value(override)
-        visible = [name for name in known if not name.endswith("_target_")]
+        visible = [
+            name for name in known if not name.endswith("_target_") and name[:12] != "study.factor"
+        ]
         if key.split(".")[0].split("/")[0] == "hydra":
             return (
                 f"{key}: Hydra's own settings are not taken here; where results go is set by "

@@ -19,7 +19,7 @@ from kexp.config.allowed import SOURCES, add_module_path, allowed_class, check_m
 from kexp.config.fitting import fits, fitting, option_class, option_of, targets
 from kexp.config.messages import of_faults
 from kexp.config.places import expanded
-from kexp.config.study import study_of
+from kexp.config.study import Study, study_of
 from kexp.config.wording import corrected, shown
 from kexp.errors import ConfigError
 from kexp.experiment import Experiment
@@ -47,8 +47,9 @@ def build(
     check_modules(modules)
     values = resolved(config)
     _check_top(values)
+    study = study_of(values["study"])
     made = _objects(values, modules)
-    _check_fit(made, values, modules, config_dir)
+    _check_fit(made, values, modules, config_dir, study)
     canonical = {**values, **{key: _canonical(made[key], values[key]) for key in made}}
     digest = identity(canonical)
     return Experiment(
@@ -146,7 +147,6 @@ def _check_top(values: dict[str, Any]) -> None:
     paths = values["paths"]
     if not isinstance(paths, dict) or not {"results", "data"} <= paths.keys():
         raise ConfigError("paths must be a section with data and results")
-    study_of(values["study"])
     for key, path in values["paths"].items():
         if key not in ("results", "data"):
             raise ConfigError(f"there is no key paths.{key}; paths has results and data")
@@ -170,7 +170,11 @@ def _check_path(key: str, path: Any, optional: bool) -> None:
 
 
 def _check_fit(
-    made: dict[str, Any], values: dict[str, Any], modules: Sequence[str], user: Path | None
+    made: dict[str, Any],
+    values: dict[str, Any],
+    modules: Sequence[str],
+    user: Path | None,
+    study: Study,
 ) -> None:
     """Refuse choices that do not fit each other, before any data is loaded."""
     task, training = made["task"], made["training"]
@@ -190,12 +194,24 @@ def _check_fit(
         made["model"].check(made["norm"])
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    _check_study(study, task.yardsticks)
     monitors = ("fit", *task.yardsticks)
     if training.monitor is not None and training.monitor not in monitors:
         raise ConfigError(
             f"training.monitor must be one of {', '.join(monitors)} or null, "
             f"got {training.monitor!r}"
         )
+
+
+def _check_study(study: Study, yardsticks: Sequence[str]) -> None:
+    """Refuse yardsticks that the task has not."""
+    keys = [key for key in study.quantities if "." in key]
+    named = {"study.yardstick": study.yardstick} if study.yardstick else {}
+    named |= {f"study.quantities: {key}": key.partition(".")[2] for key in keys}
+    for where, name in named.items():
+        if name not in ("fit", *yardsticks):
+            known = ", ".join(("fit", *yardsticks))
+            raise ConfigError(f"{where}: this task is measured by {known}, got {name}")
 
 
 def _unfit_inputs(

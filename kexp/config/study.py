@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from kexp.analysis.quantities import PARTS, is_quantity
 from kexp.choice import Count, Whole, choice
 from kexp.config.messages import of_faults
+from kexp.config.wording import shown
 from kexp.errors import ConfigError
 from kexp.measures import YARDSTICKS
 
@@ -63,6 +64,13 @@ def study_of(section: Any) -> Study:
     """The study that the section `study` of a config describes. Raises `ConfigError`."""
     if not isinstance(section, dict):
         raise ConfigError(f"study must be a section, got {section!r}")
+    if "study" in section:
+        raise ConfigError(
+            "study: the file lacks its first line, # @package _global_, which lets it set more "
+            "than the study"
+        )
+    for kind in ("factors", "nuisance"):
+        _check_levels(kind, section.get(kind))
     try:
         study = Study(**section)
     except ValidationError as error:
@@ -84,6 +92,18 @@ def study_of(section: Any) -> Study:
     if "seed" in study.factors or "seed" in study.nuisance:
         raise ConfigError("seed is no factor of a study; set study.seeds")
     return study
+
+
+def _check_levels(kind: str, factors: Any) -> None:
+    """Refuse factors that are no section, or whose levels are no list."""
+    if factors is not None and not isinstance(factors, dict):
+        raise ConfigError(f"study.{kind} must be a section of factors, got {shown(factors)}")
+    for key, levels in (factors or {}).items():
+        if not isinstance(levels, list) or not levels:
+            raise ConfigError(
+                f"study.{kind}.{key} must be a list of levels, as in [none, standard], got "
+                f"{shown(levels)}"
+            )
 
 
 def _text(value: Scalar) -> str:

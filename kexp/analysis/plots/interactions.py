@@ -12,7 +12,7 @@ import numpy as np
 
 from kexp.analysis.design import Design
 from kexp.analysis.effects import interval
-from kexp.analysis.interactions import Interaction
+from kexp.analysis.interactions import Interaction, tables
 from kexp.analysis.plots import canvas
 from kexp.analysis.quantities import Quantity
 
@@ -45,18 +45,32 @@ def pairs(design: Design, found: Sequence[Interaction]) -> list[tuple[str, str]]
 def means(
     design: Design, first: str, second: str, quantity: Quantity
 ) -> dict[tuple[str, str], Mean]:
-    """Means over seeds at each pair of levels; within a seed, over the other factors first."""
-    of_seed: dict[tuple[str, str], dict[int | None, list[float]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
+    """Means over seeds at each pair of levels, of seeds that have all, over the other factors.
+
+    Intervals are within seeds: what all runs of a seed share is taken out. Cousineau 2005, with
+    the factor of Morey 2008. Without such seeds there are means of all runs, and no intervals.
+    """
+    values = tables(design, first, second, quantity)
+    if not len(values):
+        return _of_all(design, first, second, quantity)
+    shared = values.mean(axis=(1, 2), keepdims=True)
+    centre, cells = values.mean(axis=0), values[0].size
+    own = (values - shared + values.mean() - centre) * np.sqrt(cells / (cells - 1)) + centre
+    levels = (design.factor(name).levels for name in (first, second))
+    found = {}
+    for (i, x), (j, y) in itertools.product(*map(enumerate, levels)):
+        found[x, y] = Mean(*interval(own[:, i, j].tolist())[:3], len(values))
+    return found
+
+
+def _of_all(
+    design: Design, first: str, second: str, quantity: Quantity
+) -> dict[tuple[str, str], Mean]:
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in design.rows:
         if (value := quantity.of(row.record)) is not None:
-            of_seed[row.levels[first], row.levels[second]][row.seed].append(value)
-    found = {}
-    for levels, values in of_seed.items():
-        of_each = [float(np.mean(v)) for v in values.values()]
-        found[levels] = Mean(*interval(of_each)[:3], len(of_each))
-    return found
+            values[row.levels[first], row.levels[second]].append(value)
+    return {pair: Mean(float(np.mean(v)), -np.inf, np.inf, 1) for pair, v in values.items()}
 
 
 def interaction(design: Design, chosen: Sequence[tuple[str, str]], quantity: Quantity) -> Figure:

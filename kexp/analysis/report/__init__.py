@@ -30,8 +30,6 @@ def write_report(
 
     _check_places(output, plots)
     records = filtered(read_records(paths), where)
-    if not records:
-        raise StoreError(f"no run meets --where {' --where '.join(where)}; leave one out")
     command = _command(paths, output, where, plots, asked)
     report = report_of(records, asking(**asked), command)
     _write(output, rendered(report).encode())

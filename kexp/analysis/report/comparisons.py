@@ -28,8 +28,8 @@ def effects(a: Analysis, every: Sequence[Configuration]) -> Iterator[Shown]:
         "effects",
         "Effects",
         f"Mean change against the baseline ({baselines}) over paired seeds, with its 95 % "
-        f"interval. Filled points were detected after correction; an interval that holds zero "
-        f"shows no effect.{more}",
+        f"interval. Filled points were detected after correction; where an interval holds "
+        f"zero, no effect was detected.{more}",
         draw_effects.forest(a.effects),
     )
 
@@ -50,7 +50,8 @@ def interactions(a: Analysis, every: Sequence[Configuration]) -> Iterator[Shown]
         "interactions",
         "Interactions",
         f"{sentence(quantity.title)} by the levels of two factors, averaged over the others; bars "
-        "are 95 % intervals of the mean over seeds. Parallel lines: no interaction."
+        "are 95 % intervals within seeds, so what all runs of a seed share is taken out. Where "
+        "lines are parallel, the one factor does the same at every level of the other."
         f"{how_many(pairs, len(chosen), 'pairs')}",
         draw_interactions.interaction(a.design, chosen, quantity),
         tables.texts(
@@ -101,7 +102,8 @@ def spread_over_seeds(a: Analysis, every: Sequence[Configuration]) -> Iterator[S
         "spread-over-seeds",
         "Spread over seeds",
         "A dot per run, a bar at the mean. Configurations whose dots overlap cannot be told apart "
-        f"by one run each.{how_many(len(every), draw_configurations.MOST_ROWS, 'configurations')}",
+        "by one run each; pairs of the same seed can tell them apart all the same."
+        f"{how_many(len(every), draw_configurations.MOST_ROWS, 'configurations')}",
         draw_configurations.spread(
             selection.spaced(a, every, draw_configurations.MOST_ROWS), [gap, test]
         ),

@@ -40,7 +40,8 @@ class Table:
 
 def effects(every: Sequence[Effect], caption: str) -> Table:
     """Every effect in full."""
-    columns = ("choice", "against", "quantity", "change", "95 % interval", "p", "g", "N", "finding")
+    columns = ("choice", "against", "quantity", "change", "95 % interval", "p", "g", "N")
+    columns += ("would be found", "finding")
     return Table(caption, columns, tuple(_effect(e) for e in every))
 
 
@@ -57,6 +58,7 @@ def _effect(e: Effect) -> tuple[Cell, ...]:
         Cell(sentences.p_value(e.p_holm).removeprefix("p ").removeprefix("= ") if judged else "–"),
         Cell(sentences.size(e)),
         Cell(str(e.seeds)),
+        Cell(sentences.findable(e)),
         Cell(sentences.short(e)),
     )
 
@@ -67,14 +69,13 @@ def noise(a: Analysis) -> Table:
         (
             Cell(n.quantity.title),
             Cell(sentences.spread(n.quantity, n.deviation)),
-            Cell("–" if n.detectable is None else sentences.spread(n.quantity, n.detectable)),
             Cell(str(n.configurations)),
             Cell(str(n.seeds)),
         )
         for n in a.noise
     )
-    columns = ("quantity", "deviation over seeds", "found 4 times in 5", "configurations", "seeds")
-    return Table("What the seed alone does, and how large an effect would be found", columns, rows)
+    columns = ("quantity", "deviation over seeds", "configurations", "seeds")
+    return Table("What the seed alone does", columns, rows)
 
 
 def runs(
