@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from kexp.analysis.levels import choices, labels, natural, plain, same
@@ -65,6 +66,15 @@ class Design:
 
     def values(self, quantity: Quantity) -> dict[tuple[int, tuple[str, ...]], float]:
         """The value of each seed and combination of levels; the mean where runs share both."""
+        if quantity not in self._known:
+            self._known[quantity] = self._values(quantity)
+        return self._known[quantity]
+
+    @cached_property
+    def _known(self) -> dict[Quantity, dict[tuple[int, tuple[str, ...]], float]]:
+        return {}
+
+    def _values(self, quantity: Quantity) -> dict[tuple[int, tuple[str, ...]], float]:
         found: dict[tuple[int, tuple[str, ...]], list[float]] = defaultdict(list)
         for row in self.rows:
             value = quantity.of(row.record)
