@@ -194,11 +194,12 @@ def _column(table: Comparison, name: str) -> str:
     """The column of the exact rows that a name means: as written there, or as a table shows it."""
     exact = _exact_columns(table)
     titles = {quantity.title.lower(): _name(quantity) for quantity in table.quantities}
+    titles |= {quantity.key: _name(quantity) for quantity in table.quantities}
     meant = titles.get(name.lower(), name)
     for candidate in (meant, f"{meant}_mean"):
         if candidate in exact:
             return candidate
-    known = [*table.columns, *map(_name, table.quantities), *exact]
+    known = list(dict.fromkeys([*table.columns, *map(_name, table.quantities), *exact]))
     raise ConfigError(f"--sort {name}: there is no such column; {nearest(name, known)}")
 
 
