@@ -130,6 +130,7 @@ def test_default_order_is_best_first(tmp_path: Path, capsys: pytest.CaptureFixtu
         ("gap", [10, 2, 0.5, None]),
         ("-gap_mean", [None, 0.5, 2, 10]),
         ("nll gap", [10, 2, 0.5, None]),
+        ("gap.nll", [10, 2, 0.5, None]),
     ],
 )
 def test_sorting(
