@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -168,7 +169,7 @@ def interval(
         return mean, -math.inf, math.inf, math.nan
     if np.ptp(values) <= 1e-12 * np.abs(values).max():
         return mean, mean, mean, 2.0 ** (1 - n) if mean else 1.0
-    test = stats.ttest_1samp(values, 0.0)
+    test: Any = stats.ttest_1samp(values, 0.0)
     bounds = test.confidence_interval(confidence)
     return mean, float(bounds.low), float(bounds.high), float(test.pvalue)
 
@@ -186,7 +187,8 @@ def holm(p: Sequence[float]) -> list[float]:
     """p-values corrected for their number. Holm 1979."""
     from statsmodels.stats.multitest import multipletests
 
-    return [float(corrected) for corrected in multipletests(p, method="holm")[1]] if p else []
+    corrected: Any = multipletests(p, method="holm")[1] if p else []
+    return [float(value) for value in corrected]
 
 
 def _corrected(found: Sequence[Effect]) -> list[Effect]:

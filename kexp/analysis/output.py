@@ -150,7 +150,9 @@ def _tabulated(
     from tabulate import tabulate
 
     sides = ["right" if at_right else "left" for at_right in right]
-    folded = {"maxcolwidths": widths, "maxheadercolwidths": widths} if widths else {}
+    folded: dict[str, Any] = (
+        {"maxcolwidths": widths, "maxheadercolwidths": widths} if widths else {}
+    )
     return tabulate(
         cells, head, form, disable_numparse=True, colalign=sides if cells else None, **folded
     )

@@ -94,15 +94,13 @@ def wrapped(label: str, width: int = 42) -> str:
     return "\n".join(canvas.plain(line, width) for line in (first, ", ".join(rest)) if line)
 
 
-def _drawn(
-    axes: Axes, epochs: Sequence[int], of: Spread, scale: float, colour: str, style: Any
-) -> Any:
+def _drawn(axes: Axes, epochs: Any, of: Spread, scale: float, colour: str, style: Any) -> Any:
     mean, deviation = scale * of.mean, scale * np.nan_to_num(of.deviation)
     axes.fill_between(epochs, mean - deviation, mean + deviation, color=colour, alpha=0.2, lw=0)
     return axes.plot(epochs, mean, color=colour, linestyle=style, linewidth=1.5)[0]
 
 
-def _line(label: str, colour: str, style: str) -> Any:
+def _line(label: str, colour: str, style: Any) -> Any:
     from matplotlib.lines import Line2D
 
     return Line2D([], [], color=colour, linestyle=style, label=label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from kexp.analysis.plots import canvas
@@ -65,7 +65,7 @@ def inline(figure: Figure, prefix: str) -> str:
 def _saved(figure: Figure, form: str, letters: str, **how: object) -> bytes:
     from matplotlib import rc_context
 
-    settings = {"svg.fonttype": letters, "svg.hashsalt": "kexp", "svg.image_inline": True}
+    settings: Any = {"svg.fonttype": letters, "svg.hashsalt": "kexp", "svg.image_inline": True}
     file = io.BytesIO()
     with rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # of a letter that the font does not have

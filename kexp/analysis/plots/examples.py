@@ -72,7 +72,7 @@ def predictions(of: Mapping[str, dict[str, np.ndarray]]) -> Figure:
     axes.plot(ends, ends, color=canvas.MUTED, linewidth=0.9)
     handles = []
     for number, (label, e) in enumerate(of.items()):
-        look = canvas.look(number) | {"linestyle": "none"}
+        look: dict[str, Any] = canvas.look(number) | {"linestyle": "none"}
         handles += axes.plot(e["targets"], e["outputs"], **look, markersize=5, mfc="none")
         handles[-1].set_label(canvas.plain(label, 80))
     canvas.titled(axes, "", "true value", "predicted value")
