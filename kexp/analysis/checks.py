@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -70,9 +71,7 @@ def _missing_cells(design: Design) -> Iterator[str]:
     """Combinations that were not run, and those with fewer seeds than others."""
     if not design.names:
         return
-    possible = 1
-    for name in design.names:
-        possible *= len(design.factor(name).levels)
+    possible = math.prod(len(design.factor(name).levels) for name in design.names)
     cells = design.cells()
     if len(cells) < possible:
         yield (
@@ -156,10 +155,10 @@ def _selection(chosen: Chosen | None, design: Design) -> Iterator[str]:
         "validation values, and gaps, are a little too good for that, test values are not"
     )
     for place, name in enumerate(chosen.names):
-        tried = sorted({levels for levels in design.factor(name).levels}, key=natural)
+        tried = sorted(design.factor(name).levels, key=natural)
         picked = {levels[place] for levels in chosen.levels.values()}
-        for edge in {tried[0], tried[-1]} & picked if len(tried) > 1 else ():
-            if natural(edge)[0] == 0:
+        for edge in dict.fromkeys((tried[0], tried[-1])):
+            if edge in picked and len(tried) > 1 and natural(edge)[0] == 0:
                 yield f"{name}={edge} was chosen at the edge of what was tried: try beyond it"
 
 
