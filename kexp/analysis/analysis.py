@@ -38,12 +38,13 @@ class Question:
 class Analysis:
     """The answer for the runs of one task on one data set.
 
-    `design` has the runs that were compared, `every_run` also those of nuisance levels that were
-    not chosen. `simple` are the effects of factors that depend on each other, by the first
-    quantity, at each level of the other. `axes` are those of the trade-off `points`.
+    `design` has the runs that were compared, `whole` and `every_run` also those of nuisance levels
+    that were not chosen. `simple` are the effects of factors that depend on each other, by the
+    first quantity, at each level of the other. `axes` are those of the trade-off `points`.
     """
 
     title: str
+    whole: Design
     design: Design
     every_run: tuple[Record, ...]
     quantities: tuple[Quantity, ...]
@@ -92,6 +93,7 @@ def analyse(runs: Comparable, question: Question | None = None) -> Analysis:
     axes = _axes(records, metric)
     return Analysis(
         title=runs.title,
+        whole=whole,
         design=settled,
         every_run=tuple(records),
         quantities=tuple(asked),

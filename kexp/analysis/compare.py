@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,14 @@ from kexp.analysis.load import COMPARED, read_records
 from kexp.analysis.output import render
 from kexp.analysis.quantities import Quantity
 from kexp.analysis.spread import Spread, interval, shown, spread
+from kexp.analysis.where import ABOUT as OF_RECORD
 from kexp.analysis.where import filtered, nearest
 from kexp.errors import ConfigError
 from kexp.measures import YARDSTICKS
 from kexp.store import Record
 
 PARTS = ("validation", "best", "gap", "test")
-ABOUT: Mapping[str, Callable[[Record], Any]] = {
-    "seed": lambda r: r.summary.get("seed", r.config.get("seed")),
-    "study": lambda r: r.path.parent.name,
-    "state": lambda r: r.status.get("state"),
-    "run": lambda r: r.path.name,
-}
+ABOUT = {name: of_record for name, of_record in OF_RECORD.items() if name != "label"}
 """What else than choices a table can have."""
 
 

@@ -8,10 +8,9 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kexp.analysis.effects import CONFIDENCE
 from kexp.analysis.quantities import Quantity
 from kexp.store import Record
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from kexp import __version__
 from kexp.analysis import telling
 from kexp.analysis.analysis import Analysis, Question, answers
 from kexp.analysis.comparable import Comparable, left_out
-from kexp.analysis.design import design
 from kexp.analysis.report import exhibits, figures, selection, tables
 from kexp.analysis.report.formula import mathml
 from kexp.analysis.report.shown import Shown, sentence
@@ -69,7 +68,7 @@ def report_of(records: Sequence[Record], question: Question, command: str) -> Re
     """Everything that is said of some records. Raises `ConfigError` if no group can be asked."""
     answered, problems = answers(records, question)
     sections = [
-        _section(answer, group, question, number, len(answered), problems)
+        _section(answer, group, number, len(answered), problems)
         for number, (group, answer) in enumerate(answered, start=1)
     ]
     studies = sorted({record.path.parent.name for record in records})
@@ -87,7 +86,6 @@ def report_of(records: Sequence[Record], question: Question, command: str) -> Re
 def _section(
     a: Analysis,
     group: Comparable,
-    question: Question,
     number: int,
     of: int,
     problems: list[str],
@@ -95,8 +93,7 @@ def _section(
     every = selection.configurations(a)
     shown = figures.drawn(a, every, problems)
     problems += [f"problem: {fault}" for r in group.records if (fault := exhibits.misshapen(r))]
-    whole = design(group.records, question.baselines, question.nuisance)
-    made = {"runs": tables.runs(group.records, group.unfinished, whole, a)}
+    made = {"runs": tables.runs(group.records, group.unfinished, a.whole, a)}
     if a.noise:
         made["noise"] = tables.noise(a)
     if a.effects:
