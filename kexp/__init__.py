@@ -41,6 +41,8 @@ def run(
 def sweep(
     *overrides: str,
     force: bool = False,
+    retry_failed: bool = False,
+    dry_run: bool = False,
     limit: int | None = 1000,
     config_dir: str | os.PathLike | None = None,
     modules: Sequence[str] = (),
@@ -49,8 +51,11 @@ def sweep(
     """Train every combination of the values given; the overrides are those of `kexp sweep`.
 
     Returns the folders of the runs and the failures; a run that fails does not stop the others.
+    Finished runs are left alone, partial ones go on; failed ones only with `retry_failed`.
     """
-    return _session(config_dir, modules, quiet).sweep(overrides, limit, force)
+    return _session(config_dir, modules, quiet).sweep(
+        overrides, force=force, retry_failed=retry_failed, dry_run=dry_run, limit=limit
+    )
 
 
 def _session(config_dir: str | os.PathLike | None, modules: Sequence[str], quiet: bool) -> Any:

@@ -37,6 +37,7 @@ class Session:
         self.reporter = reporter or Reporter()
         self.composer = Composer(self.config_dir)
         self._missing: set[str] = set()
+        self._fetched: set[tuple[str, str]] = set()
         if self.modules:
             add_module_path(self.config_dir)
 
@@ -48,26 +49,28 @@ class Session:
 
     def run(self, overrides: Sequence[str], force: bool = False) -> dict[str, Any]:
         """One run, on the fallback data where the data set cannot be had; its summary."""
-        experiment = self.experiment(overrides)
-        return self.train(self.with_data(experiment, overrides), force)
+        experiment, _ = self.settled(self.experiment(overrides), overrides)
+        return self.train(experiment, force)
 
     def train(self, experiment: Experiment, force: bool = False) -> dict[str, Any]:
         """Train an experiment; its summary."""
         return run_experiment(experiment, self.reporter, force)
 
-    def with_data(self, experiment: Experiment, overrides: Sequence[str]) -> Experiment:
-        """The experiment, or the same on the fallback of its data set where that is missing.
+    def settled(
+        self, experiment: Experiment, overrides: Sequence[str]
+    ) -> tuple[Experiment, list[str]]:
+        """The experiment and its overrides, on the fallback of its data set where that is missing.
 
         A run that has begun never changes its data: `DataMissing` where they are gone.
         """
         state = RunFolder(experiment.folder).state().get("state")
         if state == "finished":
-            return experiment
+            return experiment, list(overrides)
         name, fallback = experiment.options["data"], getattr(experiment.data, "fallback", None)
         if name not in self._missing:
             try:
-                experiment.data.fetch(experiment.data_folder)
-                return experiment
+                self._fetch(experiment)
+                return experiment, list(overrides)
             except DataMissing:
                 if fallback is None or state is not None:
                     raise
@@ -77,13 +80,12 @@ class Session:
                 f"embedded (see `kexp data where {name}`; data.fallback=null turns this off)"
             )
         kept = [o for o in overrides if parse(o).key_or_group not in ("data", "data.fallback")]
-        return self.experiment([f"data={fallback}", *kept])
+        settled = [f"data={fallback}", *kept]
+        return self.experiment(settled), settled
 
-    def sweep(
-        self, overrides: Sequence[str], limit: int | None = 1000, force: bool = False
-    ) -> Sweep:
-        """Every combination of the values given, one run after the other."""
-        return sweep(self, overrides, limit, force)
+    def sweep(self, overrides: Sequence[str], **how: Any) -> Sweep:
+        """Every combination of the values given, or a search; see `kexp.sweeps.sweep`."""
+        return sweep(self, overrides, **how)
 
     def data(self, action: str, name: str, overrides: Sequence[str]) -> None:
         """Say where the data set `name` is (`where`), or fetch it first (`fetch`)."""
@@ -93,3 +95,10 @@ class Session:
         if action == "fetch":
             data.fetch(folder)
         self.reporter.say(data.where(folder))
+
+    def _fetch(self, experiment: Experiment) -> None:
+        """Have the data at hand; data that many runs share are looked for once."""
+        key = (repr(experiment.data), str(experiment.data_folder))
+        if key not in self._fetched:
+            experiment.data.fetch(experiment.data_folder)
+            self._fetched.add(key)

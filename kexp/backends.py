@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,39 @@ from typing import ClassVar, Literal
 
 from kexp.choice import Count, choice
 from kexp.errors import ConfigError
+
+_default_threads: int | None = None
+_memory_share = 1.0
+
+CPU_DEVICES = "KEXP_CPU_DEVICES"
+"""Environment variable: as how many devices the CPU counts, to try out distributed training."""
+
+
+def set_default_threads(n: int | None) -> None:
+    """Threads of one operation in this process where `backend.threads` is null; None lifts it.
+
+    To be called before the backend starts. No part of a run's identity; JAX takes no notice.
+    """
+    global _default_threads
+    _default_threads = n
+
+
+def use_gpu(number: int | str | None, share: float = 1.0) -> None:
+    """Restrict this process to one GPU, and to a share of its memory (0 < share ≤ 1).
+
+    `number` is as CUDA_VISIBLE_DEVICES has it, in the order of nvidia-smi; None leaves the choice
+    as it is. To be called before TensorFlow, JAX or PyTorch is imported.
+    """
+    global _memory_share
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be in (0, 1], got share={share}")
+    if number is not None:
+        os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(number)
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    if share < 1:
+        os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{share:.3f}"
+    _memory_share = share
 
 
 @choice
@@ -72,6 +106,12 @@ class Backend:
         """Names of the GPUs that the backend sees."""
         return []
 
+    def threads_in_use(self) -> int:
+        """The number of threads of one operation, once the backend has started."""
+        from kexp.environment import usable_cpus
+
+        return usable_cpus()
+
 
 @choice
 class TensorFlow(Backend):
@@ -91,18 +131,25 @@ class TensorFlow(Backend):
             os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
         import tensorflow as tf
 
-        threading, threads = tf.config.threading, self.threads or 0
+        threading, threads = tf.config.threading, self.threads or _default_threads or 0
         try:
+            if (count := _cpu_devices()) > 1:
+                (cpu,) = tf.config.list_physical_devices("CPU")
+                parts = [tf.config.LogicalDeviceConfiguration()] * count
+                tf.config.set_logical_device_configuration(cpu, parts)
             for gpu in tf.config.get_visible_devices("GPU"):
                 if self.device == "cpu":
                     tf.config.set_visible_devices([], "GPU")
+                elif _memory_share < 1:
+                    limit = tf.config.LogicalDeviceConfiguration(memory_limit=_share_in_mib())
+                    tf.config.set_logical_device_configuration(gpu, [limit])
                 else:
                     tf.config.experimental.set_memory_growth(gpu, True)
             if threads != threading.get_intra_op_parallelism_threads():
                 threading.set_intra_op_parallelism_threads(threads)
         except RuntimeError as error:
             raise ConfigError(
-                f"backend.device={self.device} and backend.threads={self.threads or 'null'} cannot "
+                f"backend.device={self.device} and backend.threads={threads or 'null'} cannot "
                 f"be set: TensorFlow has already started in this process with others ({error}); "
                 "start a new one"
             ) from None
@@ -115,6 +162,17 @@ class TensorFlow(Backend):
             tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
             for gpu in tf.config.get_visible_devices("GPU")
         ]
+
+    def threads_in_use(self) -> int:
+        """What was set, else what TensorFlow takes of itself."""
+        import tensorflow as tf
+
+        chosen = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+        return (
+            tf.config.threading.get_intra_op_parallelism_threads()
+            or (int(chosen) if chosen.isdigit() else 0)
+            or super().threads_in_use()
+        )
 
 
 @choice
@@ -131,6 +189,9 @@ class Jax(Backend):
             raise ConfigError("backend.threads cannot be set for JAX, which takes all cores")
         if self.device == "cpu":
             os.environ["JAX_PLATFORMS"] = "cpu"
+        if (count := _cpu_devices()) > 1:
+            flag = f"--xla_force_host_platform_device_count={count}"
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
 
     def gpus(self) -> list[str]:
         """JAX's devices that are no CPU."""
@@ -153,14 +214,51 @@ class Torch(Backend):
 
         if self.device == "cpu":
             os.environ["KERAS_TORCH_DEVICE"] = "cpu"
-        if self.threads:
-            torch.set_num_threads(self.threads)
+        elif _memory_share < 1:
+            for number in range(torch.cuda.device_count()):
+                torch.cuda.set_per_process_memory_fraction(_memory_share, number)
+        if threads := self.threads or _default_threads:
+            torch.set_num_threads(threads)
 
     def gpus(self) -> list[str]:
         """PyTorch's CUDA devices."""
         import torch
 
         return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+    def threads_in_use(self) -> int:
+        """PyTorch's own count."""
+        import torch
+
+        return torch.get_num_threads()
+
+
+def _cpu_devices() -> int:
+    """What KEXP_CPU_DEVICES says, 1 where it is not set. Raises `ConfigError`."""
+    given = os.environ.get(CPU_DEVICES, "1")
+    if not given.isdigit() or not int(given):
+        raise ConfigError(f"{CPU_DEVICES} must be a whole number ≥ 1, got {given!r}")
+    return int(given)
+
+
+def _share_in_mib() -> int:
+    """The memory that this process may have of its GPU, in MiB. Raises `ConfigError`."""
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    query = ["nvidia-smi", f"--id={gpu}", "--query-gpu=memory.total"]
+    try:
+        done = subprocess.run(
+            [*query, "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+        return int(_memory_share * int(done.stdout.split()[0]))
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        raise ConfigError(
+            f"the memory of GPU {gpu} cannot be shared out, as nvidia-smi does not tell how much "
+            f"it is ({error}); run one training per GPU"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -111,14 +111,35 @@ def run(overrides: tuple[str, ...], force: bool, **where: Any) -> None:
 @click.option("--force", is_flag=True, help="Train finished runs again.")
 @click.option("--limit", default=1000, show_default=True, help="Refuse more runs than this.")
 @click.option("--yes", is_flag=True, help="Allow any number of runs.")
+@click.option("--retry-failed", is_flag=True, help="Train runs that failed before once more.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen to each run; train none.")
 @_configured
-def sweep(overrides: tuple[str, ...], force: bool, limit: int, yes: bool, **where: Any) -> None:
+def sweep(
+    overrides: tuple[str, ...],
+    force: bool,
+    limit: int,
+    yes: bool,
+    retry_failed: bool,
+    dry_run: bool,
+    config_dir: str | None,
+    modules: tuple[str, ...],
+) -> None:
     """Train a study: every combination of the values given.
 
     OVERRIDES are those of kexp run, with several values where wanted: dropout=none,standard or
-    'seed=range(5)' or 'loss=glob(*)'. A run that fails does not stop the others.
+    'seed=range(5)' or 'loss=glob(*)'. Runs are trained in parallel on this machine; with
+    hydra/launcher=… elsewhere, with hydra/sweeper=optuna they are searched instead. The same
+    command again skips finished runs and goes on with partial ones. A run that fails does not stop
+    the others.
     """
-    if _session(**where).sweep(overrides, None if yes else limit, force).failures:
+    done = _session(config_dir, modules).sweep(
+        overrides,
+        force=force,
+        limit=None if yes else limit,
+        retry_failed=retry_failed,
+        dry_run=dry_run,
+    )
+    if done.failures and not dry_run:
         raise click.exceptions.Exit(1)
 
 
@@ -234,6 +255,28 @@ def report(
     from kexp.analysis.report import write_report
 
     write_report(paths, output, where, plots, **question)
+
+
+@commands.command()
+@click.argument("tracker", type=click.Choice(["tensorboard", "mlflow"]))
+@click.option("--uri", help="mlflow: the server or database; as track.uri.")
+@click.option("-o", "--output", metavar="DIR", help="tensorboard: not in the runs, but here.")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
+@_debug
+def export(tracker: str, uri: str | None, output: str | None, paths: tuple[Path, ...]) -> None:
+    """Send the runs at or below each PATH to TensorBoard or MLflow, each epoch once."""
+    from kexp.config.build import instantiate
+    from kexp.tracking.export import export_runs
+
+    if (uri and tracker != "mlflow") or (output and tracker != "tensorboard"):
+        raise click.UsageError("--uri is for mlflow, -o for tensorboard")
+    chosen = (
+        {"_target_": "kexp.tracking.Mlflow", "uri": uri}
+        if tracker == "mlflow"
+        else {"_target_": "kexp.tracking.TensorBoard", "folder": output}
+    )
+    if export_runs(instantiate("track", chosen), paths):
+        raise click.exceptions.Exit(1)
 
 
 @commands.command()

@@ -25,8 +25,11 @@ PACKAGES = (
 )
 
 
-def describe(device: str, threads: int | None, data: dict[str, Any]) -> dict[str, Any]:
-    """The environment of a run, as it goes into environment.json."""
+def describe(device: str, threads: int, data: dict[str, Any]) -> dict[str, Any]:
+    """The environment of a run, as it goes into environment.json.
+
+    `threads` is the number of threads of one operation that is really in use.
+    """
     return {
         "kexp": __version__,
         "python": platform.python_version(),
@@ -35,7 +38,7 @@ def describe(device: str, threads: int | None, data: dict[str, Any]) -> dict[str
         "cpu_count": os.cpu_count(),
         "cpus_usable": usable_cpus(),
         "device": device,
-        "threads": threads or "default",
+        "threads": threads,
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
         "git_revision": {
             "kexp": git_revision(Path(__file__).parent),

@@ -4,9 +4,10 @@ import signal
 
 
 class KexpError(Exception):
-    """A failure with a message for the user and the process's exit code."""
+    """A failure with a message for the user, the process's exit code and the state of its run."""
 
     exit_code = 1
+    state = "failed"
 
 
 class ConfigError(KexpError):
@@ -27,13 +28,37 @@ class StoreError(KexpError):
     """A record cannot be written, or must not be overwritten."""
 
 
+class Held(StoreError):
+    """Another process is training the run."""
+
+
 class Diverged(KexpError):
     """The objective is no longer a finite number."""
+
+    state = "diverged"
+
+
+class OutOfMemory(KexpError):
+    """There was not enough memory, of the machine or of the GPU."""
+
+    state = "oom"
+
+
+class Pruned(KexpError):
+    """A search has stopped a run that does worse than others."""
+
+    state = "pruned"
 
 
 class Interrupted(KexpError):
     """A signal asked the run to stop: exit code 130 after SIGINT, 143 after any other."""
 
+    state = "interrupted"
+
     def __init__(self, signum: int):
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signal = signal.Signals(signum).name
+        super().__init__(f"stopped by {self.signal}")
         self.exit_code = 130 if signum == signal.SIGINT else 143
+
+    def __reduce__(self) -> tuple:
+        return type(self), (signal.Signals[self.signal].value,)

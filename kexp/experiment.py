@@ -14,6 +14,7 @@ from kexp.norms import NormChoice
 from kexp.optimizers import Optimizer
 from kexp.schedules import Schedule
 from kexp.tasks import Task
+from kexp.tracking import Tracker
 from kexp.training.settings import Training
 
 
@@ -25,7 +26,8 @@ class Experiment:
     secret, say) left unresolved, as they may be written to disk. `identity` is a hash of all that
     changes the numbers, with every value resolved, `arm` the same without the seed: runs of one
     arm differ in nothing but their seed. `options` names the option chosen in each group;
-    `command` are the words that train the run again.
+    `command` are the words that train the run again. Where the run is sent to as well, `track`, is
+    in none of these: the record is the same without it.
     """
 
     seed: int
@@ -40,6 +42,7 @@ class Experiment:
     schedule: Schedule
     training: Training
     backend: Backend
+    track: Tracker
     folder: Path
     data_folder: Path
     config: dict[str, Any]

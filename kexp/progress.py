@@ -68,10 +68,24 @@ class Live(Lines):
         else:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def console(self) -> Any:
+        """A rich console on the output."""
+        from rich.console import Console
+
+        return Console(file=self._out)
+
+    @contextlib.contextmanager
+    def above(self, bar: Any) -> Iterator[None]:
+        """Inside, lines are printed above this rich display, which is open."""
+        self._bar = bar
+        try:
+            yield
+        finally:
+            self._bar = None
+
     @contextlib.contextmanager
     def running(self, epochs: int, yardstick: str) -> Iterator[None]:
         """Show a bar over all epochs while training."""
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (
@@ -80,16 +94,16 @@ class Live(Lines):
             TextColumn("{task.percentage:3.0f} %"),
             TimeRemainingColumn(),
         )
-        console = Console(file=self._out)
         bar = Progress(
-            *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+            *columns,
+            console=self.console(),
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
-        with super().running(epochs, yardstick), bar:
-            self._task, self._bar = bar.add_task("training", total=epochs), bar
-            try:
-                yield
-            finally:
-                self._bar = None
+        with super().running(epochs, yardstick), bar, self.above(bar):
+            self._task = bar.add_task("training", total=epochs)
+            yield
 
     def steps(self, epoch: int, done: int, total: int) -> None:
         """Move the bar."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from typing import Any, TextIO
 
 from kexp import environment
 from kexp.data import Collection
-from kexp.errors import Diverged, Interrupted, KexpError, StoreError
+from kexp.errors import KexpError, OutOfMemory, StoreError
 from kexp.experiment import Experiment
 from kexp.progress import Logged, Reporter
 from kexp.store import RunFolder, atomic, read_run
@@ -19,6 +21,10 @@ from kexp.store.differences import differences
 from kexp.store.names import SCHEMA
 from kexp.store.reading import read_json
 from kexp.summary import data_name
+from kexp.tracking import tracked
+
+OWN_PROCESS = False
+"""Whether this process does nothing but train runs, so that all it prints belongs to them."""
 
 
 def refuse_other_run(folder: RunFolder, e: Experiment) -> None:
@@ -36,6 +42,14 @@ def refuse_other_run(folder: RunFolder, e: Experiment) -> None:
         )
 
 
+def sent(
+    folder: RunFolder, e: Experiment, reporter: Reporter
+) -> contextlib.AbstractContextManager[Reporter]:
+    """Around the recording: send the record to the tracker of the experiment, if it has one."""
+    names = ("identity", "label", "seed", "options", "config")
+    return tracked(e.track, folder, {name: getattr(e, name) for name in names}, reporter)
+
+
 @contextlib.contextmanager
 def recorded(folder: RunFolder, e: Experiment, reporter: Reporter) -> Iterator[Reporter]:
     """Keep config, status and log of what happens inside, whatever happens.
@@ -47,33 +61,49 @@ def recorded(folder: RunFolder, e: Experiment, reporter: Reporter) -> Iterator[R
     folder.start()
     with _logged(folder.log) as log:
         try:
-            yield Logged(reporter, log)
+            with folder.beating():
+                yield Logged(reporter, log)
         except BaseException as error:
-            state, reason = _state_of(error)
+            state, reason = ending(error)
             folder.end(state, reason)
             print(reason if isinstance(error, KexpError) else traceback.format_exc(), file=log)
             if state == "oom":
-                raise KexpError(reason) from error
+                raise OutOfMemory(reason) from error
             raise
     folder.end("finished")
 
 
 def write_environment(
-    folder: RunFolder, e: Experiment, device: str, collection: Collection
+    folder: RunFolder, e: Experiment, device: str, collection: Collection, reporter: Reporter
 ) -> dict[str, str]:
     """Write environment.json; returns the name and the checksum of the data.
 
-    Raises `StoreError` where the run has begun on other data.
+    Says so where the run has begun with another number of threads. Raises `StoreError` where it
+    has begun on other data.
     """
     data = {"name": data_name(e), "sha256": collection.checksum()}
-    before = (read_json(folder.environment) or {}).get("data", {}).get("sha256")
-    if folder.checkpoint.exists() and before not in (None, data["sha256"]):
+    found = environment.describe(device, e.backend.threads_in_use(), data)
+    if folder.checkpoint.exists():
+        before = read_json(folder.environment) or {}
+        _refuse_other_data(folder, before, data)
+        begun = before.get("threads_begun", before.get("threads"))
+        if isinstance(begun, int) and begun != found["threads"]:
+            found["threads_begun"] = begun
+            reporter.say(
+                f"begun with {begun} thread{'' if begun == 1 else 's'}, going on with "
+                f"{found['threads']}: not the same bit for bit"
+            )
+    atomic.write_json(folder.environment, found)
+    return data
+
+
+def _refuse_other_data(folder: RunFolder, before: dict[str, Any], data: dict[str, str]) -> None:
+    recorded = before.get("data", {}).get("sha256")
+    if recorded not in (None, data["sha256"]):
         raise StoreError(
             f"{folder.path} was begun on other data of the name {data['name']}: their checksum "
             "has changed since. Put the data back, or use --force to train it afresh"
         )
-    atomic.write_json(folder.environment, environment.describe(device, e.backend.threads, data))
-    return data
 
 
 def write_result(
@@ -87,17 +117,24 @@ def write_result(
     atomic.write_json(folder.summary, summary)
 
 
-def _state_of(error: BaseException) -> tuple[str, str]:
-    """The final state and the reason that an exception stands for."""
-    if isinstance(error, Diverged):
-        return "diverged", str(error)
-    if isinstance(error, (Interrupted, KeyboardInterrupt)):
-        return "interrupted", str(error) or "stopped from the keyboard"
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-        return "oom", "out of memory; a smaller training.batch_size needs less"
+def ending(error: BaseException) -> tuple[str, str]:
+    """The final state and the reason, in one line, that an exception stands for."""
     if isinstance(error, KexpError):
-        return "failed", str(error)
-    return "failed", f"{type(error).__name__}: {error}"
+        return error.state, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", "stopped from the keyboard"
+    reason = _in_short(error)
+    if type(error).__name__ == "ResourceExhaustedError" or reason.startswith("MemoryError"):
+        return "oom", "out of memory; a smaller training.batch_size needs less"
+    return "failed", reason
+
+
+def _in_short(error: BaseException) -> str:
+    """Type and message; where TensorFlow adds the lines of the code, only what was raised."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if lines and lines[0] == "in user code:":
+        return lines[-1]
+    return ": ".join([type(error).__name__, *lines[:1]])
 
 
 class _Tee:
@@ -122,4 +159,21 @@ def _logged(path: Path) -> Iterator[TextIO]:
         out: Any = _Tee(sys.stdout, log)
         err: Any = _Tee(sys.stderr, log)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            yield log
+            with _native(log) if OWN_PROCESS else contextlib.nullcontext():
+                yield log
+
+
+@contextlib.contextmanager
+def _native(log: TextIO) -> Iterator[None]:
+    """Have what native code prints, and the traceback of a crash of it, in the log as well."""
+    faulthandler.enable(log)
+    before = [os.dup(number) for number in (1, 2)]
+    for number in (1, 2):
+        os.dup2(log.fileno(), number)
+    try:
+        yield
+    finally:
+        faulthandler.disable()
+        for number, descriptor in zip((1, 2), before, strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from typing import Any
 
 from kexp.errors import KexpError
 from kexp.experiment import Experiment
 from kexp.progress import Reporter
-from kexp.recording import recorded, refuse_other_run, write_environment, write_result
+from kexp.recording import recorded, refuse_other_run, sent, write_environment, write_result
 from kexp.store import RunFolder, read_run
 from kexp.streams import Streams
 from kexp.summary import headline, summarise
@@ -44,29 +45,34 @@ def _run(experiment: Experiment, reporter: Reporter, force: bool) -> dict[str, A
             reporter.say(f"already finished, nothing to do: {folder.path} (--force trains again)")
             reporter.say(summary["verdict"])
             return summary
-        with recorded(folder, experiment, reporter) as logged:
+        with (
+            sent(folder, experiment, reporter) as told,
+            recorded(folder, experiment, told) as logged,
+        ):
             return _train(experiment, folder, logged)
 
 
 def _train(e: Experiment, folder: RunFolder, reporter: Reporter) -> dict[str, Any]:
     """θ̂ = argmin (1/N) Σ L(y, ŷ) + λR(θ), measured after every epoch."""
-    with stopping() as check:
+    with stopping() as check, ExitStack() as stack:
         device = e.backend.start()
         from kexp.models import fresh_model
         from kexp.objective import Objective
+        from kexp.training.distribution import Placed
         from kexp.training.engine import make_engine
         from kexp.training.loop import Loop
 
         check()
         streams = Streams(e.seed)
         collection = e.data.load(e.data_folder)
-        data = write_environment(folder, e, device, collection)
+        data = write_environment(folder, e, device, collection, reporter)
         collection = e.task.adapted(collection)
         splits = e.data.split(collection, streams)
         e.task.check_splits(splits, e.model.smallest_side())
         splits = e.task.prepared(splits)
 
-        model = fresh_model(e.model, e.task.shapes(collection), e.dropout, e.norm, streams)
+        placed = Placed(e.model, e.training.distribution, reporter, stack)
+        model = fresh_model(placed, e.task.shapes(collection), e.dropout, e.norm, streams)
         engine = make_engine(Objective(model, e.loss, e.regularizer), e.optimizer.build())
         loop = Loop(e.task, splits, engine, e.training, e.schedule, streams, folder, reporter)
         reporter.say(headline(e, model, splits, device))

@@ -38,6 +38,7 @@ import sys
 import keras, numpy as np
 from keras import layers
 source, epochs = sys.argv[1], int(sys.argv[2])
+size = int(sys.argv[3]) if len(sys.argv) > 3 else None
 """
     + BARE_CLOCK
     + """
@@ -50,6 +51,7 @@ else:
     with np.load(source) as f:
         x, y = f["x_train"][..., None], f["y_train"]
         x_test, y_test = f["x_test"][..., None], f["y_test"]
+x, y = x[:size], y[:size]
 x, x_test = x.astype("float32") / 255, x_test.astype("float32") / 255
 keras.utils.set_random_seed(0)
 model = keras.Sequential([
@@ -173,13 +175,13 @@ def _commands(task: str, options: argparse.Namespace) -> tuple[list[str], list[s
 
 
 def _bare(command: list[str]) -> dict[str, float]:
-    wall, output = _timed(command)
+    wall, output = timed(command)
     told = json.loads(output.strip().splitlines()[-1])
     return {"wall": wall, "speed": _speed(told["examples"], told["seconds"])}
 
 
 def _kexp(overrides: list[str], results: Path) -> dict[str, float]:
-    wall, _ = _timed([sys.executable, "-m", "kexp", "run", *overrides])
+    wall, _ = timed([sys.executable, "-m", "kexp", "run", *overrides])
     (summary,) = results.rglob("summary.json")
     throughput = json.loads(summary.read_text())["throughput"]
     return {
@@ -194,7 +196,7 @@ def _speed(examples: int, seconds: list[float]) -> float:
     return examples / statistics.median(seconds[1:] or seconds)
 
 
-def _timed(command: list[str]) -> tuple[float, str]:
+def timed(command: list[str]) -> tuple[float, str]:
     started = time.perf_counter()
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

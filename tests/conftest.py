@@ -13,6 +13,9 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as kexp does where it imports TensorFlow
 
+HERE = "hydra/launcher=basic"
+"""Has a sweep train in the process of the test."""
+
 TINY_CLASSIFIER = (
     "task=mnist_convnet",
     "data=digits",

@@ -31,6 +31,7 @@ PLURALS = {
     "study": "studies",
     "task": "tasks",
     "task/noise": "noises",
+    "track": "tracks",
     "training": "training",
 }
 
@@ -143,7 +144,7 @@ def test_exit_codes(error: BaseException, code: int, words: str, failing, capsys
 @pytest.mark.parametrize(("failures", "code"), [([], 0), ([("seed=1", "diverged")], 1)])
 def test_exit_code_of_a_sweep(failures: list, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     result = Sweep(failures=failures)
-    monkeypatch.setattr("kexp.api.Session.sweep", lambda session, *arguments: result)
+    monkeypatch.setattr("kexp.api.Session.sweep", lambda session, *given, **how: result)
     assert main(["sweep", "seed=1,2"]) == code
 
 

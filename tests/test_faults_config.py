@@ -28,6 +28,7 @@ from kexp.config.overrides import GRAMMAR, parse
 from kexp.config.places import conf_dir, groups
 from kexp.config.wording import corrected
 from kexp.errors import ConfigError
+from tests.conftest import HERE
 
 WING = "_target_: wing.Wing\nwidth: 0.1\n"
 
@@ -49,7 +50,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     labels: list[str] = []
     train = lambda session, experiment, *rest: labels.append(experiment.label) or {}  # noqa: E731
     monkeypatch.setattr("kexp.api.Session.train", train)
-    monkeypatch.setattr("kexp.api.Session.with_data", lambda session, experiment, *rest: experiment)
+    monkeypatch.setattr("kexp.api.Session.settled", lambda session, *given: given)
     monkeypatch.setenv("KEXP_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     return labels
@@ -732,13 +733,13 @@ def test_f13_size_is_shown_and_limited(refusal, capsys, no_training: list[str]) 
     assert "this sweep has 1,000,000,000,000 runs" in said
     said = refusal("--limit", "3", "seed=1,2,3,4", command="sweep")
     assert "this sweep has 4 runs, more than 3" in said
-    assert main(["sweep", "--limit", "3", "--yes", "seed=1,2,3,4", "dropout=none"]) == 0
+    assert main(["sweep", "--limit", "3", "--yes", "seed=1,2,3,4", "dropout=none", HERE]) == 0
     assert "4 runs" in capsys.readouterr().out.splitlines()[0]
     assert no_training == ["dropout=none" + ("" if i == 0 else f",seed={i}") for i in (1, 2, 3, 4)]
 
 
 def test_f13_a_glob_takes_what_fits(no_training: list[str]) -> None:
-    assert main(["sweep", "loss=glob(*)", "seed=0"]) == 0
+    assert main(["sweep", "loss=glob(*)", "seed=0", HERE]) == 0
     fit = sorted(fitting("loss", "classification"))
     assert no_training == ["default" if o == "crossentropy" else f"loss={o}" for o in fit]
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import platform
 import random
 import shutil
 import signal
+import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +23,19 @@ import pytest
 import kexp
 from kexp.analysis.load import read_records
 from kexp.cli import main
-from kexp.errors import ConfigError, DataError, DataMissing, Diverged, KexpError, StoreError
+from kexp.errors import (
+    ConfigError,
+    DataError,
+    DataMissing,
+    Diverged,
+    Held,
+    Interrupted,
+    KexpError,
+    StoreError,
+)
 from kexp.store import RunFolder, read_run
-from tests.conftest import history, read, the_run, tiny
+from kexp.training.loop import Loop
+from tests.conftest import HERE, history, read, the_run, tiny
 
 LONG = (
     "data.train_size=800",
@@ -151,7 +166,7 @@ def test_f33_divergence(task: str, folder: Path) -> None:
 
 def test_f33_sweep_goes_on_after_divergence(folder: Path, capsys: pytest.CaptureFixture) -> None:
     overrides = tiny("mnist_convnet", folder, "optimizer=sgd", "training.epochs=1")
-    code = main(["sweep", *overrides, "optimizer.learning_rate=1e30,0.01"])
+    code = main(["sweep", *overrides, "optimizer.learning_rate=1e30,0.01", HERE])
     assert code == 1
     states = {run["state"]: run["path"] for _, run in kexp.load(folder / "results").iterrows()}
     assert set(states) == {"diverged", "finished"}
@@ -262,14 +277,14 @@ def test_f48_finished_run_is_a_no_op(folder: Path, capsys: pytest.CaptureFixture
 
 
 def test_f49_moved_results_are_compared(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    kexp.sweep(*tiny("mnist_convnet", folder, "seed=0,1", "training.epochs=1"), quiet=True)
+    kexp.sweep(*tiny("mnist_convnet", folder, "seed=0,1", "training.epochs=1", HERE), quiet=True)
     shutil.move(folder / "results", folder / "elsewhere")
     assert main(["compare", str(folder / "elsewhere")]) == 0
     assert "±" in capsys.readouterr().out
 
 
 def test_f51_one_corrupt_run(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    kexp.sweep(*tiny("mnist_convnet", folder, "seed=0,1,2", "training.epochs=1"), quiet=True)
+    kexp.sweep(*tiny("mnist_convnet", folder, "seed=0,1,2", "training.epochs=1", HERE), quiet=True)
     broken = sorted((folder / "results").rglob("summary.json"))[0]
     broken.write_text('{"schema": 1, "conf')
     records = read_records([folder / "results"])
@@ -289,7 +304,13 @@ def test_f53_the_same_run_twice_at_once(folder: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)]
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        (signal.SIGUSR1, 143),
+        (signal.SIGUSR2, 143),
+    ],
 )
 def test_f68_f69_signals(number: int, code: int, folder: Path) -> None:
     overrides = tiny("mnist_convnet", folder, "training.epochs=100000")
@@ -300,6 +321,209 @@ def test_f68_f69_signals(number: int, code: int, folder: Path) -> None:
     run = the_run(folder)
     assert read(run, "status.json")["state"] == "interrupted"
     assert int(weights(run)["epoch"]) == len(history(run)) >= 2
+
+
+def left_running(folder: Path, host: str, age: float, **changes: Any) -> tuple[Path, list[str]]:
+    """A run left in its second epoch by a process of `host`, which last beat `age` seconds ago."""
+    overrides = tiny("mnist_convnet", folder)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+        Steps(patch).stop_after = 6
+        kexp.run(*overrides, quiet=True)
+    run = the_run(folder)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    status = {**read(run, "status.json"), "state": "running", "host": host, "pid": gone.pid}
+    (run / "status.json").write_text(json.dumps({**status, **changes}))
+    (run / ".torn.tmp").touch()
+    then = (run / ".torn.tmp").stat().st_mtime - age
+    os.utime(run / "status.json", (then, then))
+    return run, overrides
+
+
+def test_f54_dead_pid_is_taken_over(folder: Path) -> None:
+    run, overrides = left_running(folder, platform.node(), age=0)
+    assert kexp.run(*overrides, quiet=True)["epochs"] == 2
+    assert not (run / ".torn.tmp").exists()
+
+
+def test_f54_another_host_that_beats_is_left_alone(folder: Path) -> None:
+    run, overrides = left_running(folder, "elsewhere", age=60)
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    for force in (False, True):
+        with pytest.raises(Held, match=r"another process.*host elsewhere, PID \d+, started 20"):
+            kexp.run(*overrides, quiet=True, force=force)
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
+
+
+def test_f54_another_host_that_no_longer_beats_is_taken_over(folder: Path) -> None:
+    run, overrides = left_running(folder, "elsewhere", age=121)
+    assert kexp.run(*overrides, quiet=True)["epochs"] == 2
+    assert "going on after epoch 1, step 2 of 4" in (run / "log.txt").read_text()
+    assert read(run, "status.json")["host"] == platform.node()
+
+
+@pytest.mark.parametrize("clock", ["1999-01-01T00:00:00+00:00", "2099-01-01T00:00:00+00:00"])
+def test_f54_clocks_of_hosts_are_not_compared(
+    clock: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what the other host's clock wrote nor what this one's says decides."""
+    run, overrides = left_running(folder, "elsewhere", age=60, heartbeat=clock)
+    with monkeypatch.context() as patch, pytest.raises(Held):
+        patch.setattr(time, "time", lambda: 4e9 if clock < "2" else 1e9)
+        kexp.run(*overrides, quiet=True)
+    then = run.stat().st_mtime - 300
+    os.utime(run / "status.json", (then, then))
+    assert kexp.run(*overrides, quiet=True)["epochs"] == 2
+
+
+def test_heartbeat_in_the_middle_of_an_epoch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on by itself, is whole whenever it is read, and never undoes the final state."""
+    monkeypatch.setattr("kexp.store.folder.BEAT_SECONDS", 0.001)
+    monkeypatch.setattr("kexp.store.folder.now", iter(range(10**9)).__next__)
+    seen, train = [], Loop.train_epoch
+
+    def watched(loop: Loop, epoch: int, check: Any) -> dict[str, float]:
+        for _ in range(50):
+            seen.append(json.loads(loop.folder.status.read_text()))
+            time.sleep(0.002)
+        return train(loop, epoch, check)
+
+    monkeypatch.setattr(Loop, "train_epoch", watched)
+    kexp.run(*tiny("mnist_convnet", folder), quiet=True)
+    assert {status["state"] for status in seen} == {"running"}
+    assert len({status["heartbeat"] for status in seen}) > 10
+    run = the_run(folder)
+    assert read(run, "status.json")["state"] == "finished"
+    assert not [t for t in threading.enumerate() if t.name == "heartbeat"]
+    assert not list(run.rglob("*.tmp"))
+    assert stat.S_IMODE((run / "status.json").stat().st_mode) == stat.S_IMODE(
+        (run / "summary.json").stat().st_mode
+    )
+
+
+def test_heartbeat_that_cannot_be_written_is_no_fault_of_the_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kexp.store.folder.BEAT_SECONDS", 0.001)
+    tried = []
+
+    def full_disk(run: RunFolder) -> None:
+        tried.append(run)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RunFolder, "beat", full_disk)
+    with RunFolder(folder / "run").beating():
+        time.sleep(0.1)
+    assert len(tried) > 1
+
+
+class Steps:
+    """Counts the steps taken, and sends this process a signal after some of them."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, number: int = signal.SIGUSR2):
+        self.taken, self.stop_after = 0, -1
+        take = Loop._take
+
+        def counted(loop: Loop, order: np.ndarray, *others: Any) -> np.ndarray:
+            objectives = take(loop, order, *others)
+            self.taken += len(order)
+            if self.taken == self.stop_after:
+                os.kill(os.getpid(), number)
+            return objectives
+
+        patch.setattr("kexp.training.loop.PORTION_SECONDS", 0.0)  # one step at a time
+        patch.setattr(Loop, "_take", counted)
+
+
+def interrupted_and_resumed(overrides: list[str], stops: list[int], steps: Steps) -> None:
+    """A run that is sent a signal after each of the steps `stops`, and resumed each time."""
+    for stop in stops:
+        steps.stop_after = stop
+        with pytest.raises(Interrupted, match="SIG"):
+            kexp.run(*overrides, quiet=True)
+    kexp.run(*overrides, quiet=True)
+
+
+def test_f68_f69_interrupted_in_the_middle_of_an_epoch(
+    folder: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """50 steps to an epoch: stopped at the first, in the middle, at once again, and at the end."""
+    overrides = tiny("mnist_convnet", folder, *LONG)
+    steps = Steps(monkeypatch)
+    interrupted_and_resumed(overrides, [1, 167, 168, 250], steps)
+    run = the_run(folder)
+    assert_same(run, undisturbed)
+    assert steps.taken == 50 * len(history(run)), "no step was taken twice"
+    said = [line for line in (run / "log.txt").read_text().splitlines() if "going on" in line]
+    assert said == [
+        "going on after epoch 0, step 1 of 50",
+        "going on after epoch 3, step 17 of 50",
+        "going on after epoch 3, step 18 of 50",
+        "going on after epoch 4, step 50 of 50",
+    ]
+
+
+UNEVEN = {
+    "mnist_convnet": ("dropout=dropconnect", "norm=decorrelated", "norm.group_size=4"),
+    "denoise": ("loss=adaptive", "norm=batch", "dropout=spatial", "optimizer=sgd"),
+    "binary": ("dropout=gaussian", "schedule=exponential", "training.patience=1"),
+}
+
+
+@pytest.mark.parametrize("task", UNEVEN)
+def test_f68_f69_with_every_kind_of_state(
+    task: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random streams, running statistics, a loss that learns; a last batch that is smaller."""
+    options = (*UNEVEN[task], "training.epochs=3", "training.batch_size=12")
+    kexp.run(*tiny(task, folder, *options, "name=undisturbed"), quiet=True)
+    steps = Steps(monkeypatch)
+    interrupted_and_resumed(tiny(task, folder, *options, "name=stopped"), [2, 5], steps)
+    left, right = (next((folder / "results").rglob(n)) for n in ("stopped", "undisturbed"))
+    assert_same(left, right)
+    assert "going on after epoch" in (left / "log.txt").read_text()
+
+
+def test_f68_what_is_saved_in_the_middle_of_an_epoch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The history has full epochs only; a checkpoint at the end of one is as it always was."""
+    overrides = tiny("mnist_convnet", folder)  # 4 steps to an epoch, 2 epochs
+    steps = Steps(monkeypatch)
+    steps.stop_after = 6
+    with pytest.raises(Interrupted):
+        kexp.run(*overrides, quiet=True)
+    run = the_run(folder)
+    state = weights(run)
+    assert int(state["epoch"]) == 1 == len(history(run))
+    assert state["objectives/0"].shape == (2,) and state["objectives/0"].dtype == np.float32
+    assert read(run, "status.json")["state"] == "interrupted"
+    assert [file.name for file in (run / "checkpoint").iterdir()] == ["state.npz"]
+    summary = kexp.run(*overrides, quiet=True)
+    assert not any(name.startswith("objectives") for name in weights(run))
+    assert summary["throughput"]["epoch_seconds"] == [], "no whole epoch was timed"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
+def test_f68_f69_interrupted_on_jax(folder: Path) -> None:
+    """The same with Keras's own steps, in a process of its own."""
+    code = (
+        "import sys, pytest\nfrom tests.test_faults_runs import *\n"
+        "overrides = sys.argv[1:]\n"
+        "with pytest.MonkeyPatch.context() as patch:\n"
+        "    steps = Steps(patch)\n"
+        "    kexp.run(*overrides, 'name=undisturbed', quiet=True)\n"
+        "    steps.taken = 0\n"
+        "    interrupted_and_resumed([*overrides, 'name=stopped'], [1, 8], steps)\n"
+    )
+    options = ("backend=jax", "norm=batch", "schedule=cosine", "training.batch_size=12")
+    overrides = tiny("mnist_convnet", folder, *options, "training.epochs=3")
+    root, env = Path(__file__).parents[1], {**os.environ, "KERAS_BACKEND": "jax"}
+    subprocess.run([sys.executable, "-c", code, *overrides], cwd=root, env=env, check=True)
+    left, right = (next((folder / "results").rglob(n)) for n in ("stopped", "undisturbed"))
+    assert_same(left, right)
+    assert "going on after epoch 1, step 2 of 6" in (left / "log.txt").read_text()
 
 
 def test_f50_record_of_a_newer_schema(folder: Path, capsys: pytest.CaptureFixture) -> None:

@@ -22,9 +22,10 @@ LAYERS = (
     ("optimizers", "schedules", "data", "backends", "environment"),
     ("tasks",),
     ("objective", "progress", "training"),
+    ("analysis",),
+    ("tracking",),
     ("experiment",),
     ("summary", "recording", "runner"),
-    ("analysis",),
     ("config",),
     ("sweeps", "api", "reference"),
     ("doctor", "cli", "__main__"),
@@ -118,7 +119,7 @@ def test_the_check_itself() -> None:
 
 def test_importing_is_light() -> None:
     """Help, lists, config faults and comparisons never wait for TensorFlow or Keras."""
-    light = ("", "cli", "api", "sweeps", "runner", "doctor", "config", "analysis")
+    light = ("", "cli", "api", "sweeps", "runner", "doctor", "config", "analysis", "tracking")
     modules = [
         ".".join(("kexp", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
         for file in FILES
@@ -133,4 +134,4 @@ def test_importing_is_light() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = json.loads(done.stdout)
     assert "kexp" in loaded
-    assert not {"tensorflow", "keras", "jax", "torch"} & set(loaded)
+    assert not {"tensorflow", "keras", "jax", "torch", "tensorboard", "mlflow"} & set(loaded)

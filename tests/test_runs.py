@@ -10,7 +10,7 @@ import pytest
 import kexp
 from kexp.config import places
 from kexp.config.fitting import fitting
-from tests.conftest import history, read, the_run, tiny
+from tests.conftest import HERE, history, read, the_run, tiny
 
 GROUPS = places.groups()
 KINDS = {
@@ -204,7 +204,7 @@ def test_notebook_is_left_as_it_was(folder: Path) -> None:
 
 
 def test_load_gives_runs_and_epochs(folder: Path) -> None:
-    kexp.sweep(*tiny("mnist_convnet", folder, "seed=0,1", "training.epochs=2"), quiet=True)
+    kexp.sweep(*tiny("mnist_convnet", folder, "seed=0,1", "training.epochs=2", HERE), quiet=True)
     runs = kexp.load(folder / "results")
     assert sorted(runs["seed"]) == [0, 1] and set(runs["state"]) == {"finished"}
     assert runs["last.gap.nll"].notna().all()

@@ -17,6 +17,7 @@ from kexp.config.compose import Composer
 from kexp.config.study import Study, overrides, study_of
 from kexp.errors import ConfigError
 from kexp.sweeps import expand
+from tests.conftest import HERE
 
 pytestmark = pytest.mark.usefixtures("no_collection")
 
@@ -63,7 +64,7 @@ def test_every_study_trains_and_is_analysed(name: str, tmp_path: Path) -> None:
     fixed = [overrides(key, (study.factors | study.nuisance)[key][0])[0] for key in others]
     levels = ",".join(overrides(first, le)[0].partition("=")[2] for le in study.factors[first][:2])
     small = [*SMALL[name], "training.epochs=1", f"paths.results={tmp_path}", "seed=0"]
-    done = kexp.sweep(f"study={name}", f"{first}={levels}", *fixed, *small, quiet=True)
+    done = kexp.sweep(f"study={name}", f"{first}={levels}", *fixed, *small, HERE, quiet=True)
     assert done.finished == 2 and not done.failures
     (runs,) = comparable(read_records([tmp_path]))
     answer = analyse(runs)

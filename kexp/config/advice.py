@@ -75,8 +75,8 @@ class Adviser:
         ]
         if key.split(".")[0].split("/")[0] == "hydra":
             return (
-                f"{key}: Hydra's own settings are not taken here; where results go is set by "
-                "paths.results, study.name and name"
+                f"{key}: Hydra's own settings are not taken here: launchers and sweepers belong to "
+                "kexp sweep; where results go is set by paths.results, study.name and name"
             )
         if key.replace(".", "/") in self.groups:
             return self.elsewhere(f"{key}={typed}", key.replace(".", "/"))

@@ -27,6 +27,7 @@ KINDS = {
     "schedule": "kexp.schedules.Schedule",
     "training": "kexp.training.settings.Training",
     "backend": "kexp.backends.Backend",
+    "track": "kexp.tracking.Tracker",
     "task.noise": "kexp.noise.Noise",
 }
 """What the object of each section is; by name, so that only what is needed is imported."""

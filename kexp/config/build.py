@@ -51,16 +51,16 @@ def build(
     made = _objects(values, modules)
     _check_fit(made, values, modules, config_dir, study)
     canonical = {**values, **{key: _canonical(made[key], values[key]) for key in made}}
-    digest = identity(canonical)
+    digest, recorded = identity(canonical), _recorded(config)
     return Experiment(
         seed=values["seed"],
         folder=_folder(config, values, run_name(label, digest)),
         data_folder=data_folder(values["paths"]["data"]),
-        config=_unresolved(config),
-        config_text=OmegaConf.to_yaml(config, resolve=False),
+        config=_unresolved(recorded),
+        config_text=OmegaConf.to_yaml(recorded, resolve=False),
         identity=digest,
         arm=identity({key: value for key, value in canonical.items() if key != "seed"}),
-        options=options or {},
+        options={g: o for g, o in (options or {}).items() if g != "track"},
         label=label,
         command=_command(overrides, modules),
         **made,
@@ -179,6 +179,7 @@ def _check_fit(
     """Refuse choices that do not fit each other, before any data is loaded."""
     task, training = made["task"], made["training"]
     made["backend"].check()
+    made["track"].check()
     for group in ("loss", "model", "data"):
         if not fits(made[group], task.target):
             raise ConfigError(_unfit(group, made, values, modules, user))
@@ -195,6 +196,11 @@ def _check_fit(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     _check_study(study, task.yardsticks)
+    if training.distribution != "none" and made["backend"].name == "torch":
+        raise ConfigError(
+            f"training.distribution={training.distribution} is for backend=tensorflow and "
+            "backend=jax, got backend=torch"
+        )
     monitors = ("fit", *task.yardsticks)
     if training.monitor is not None and training.monitor not in monitors:
         raise ConfigError(
@@ -275,7 +281,7 @@ def _folder(config: DictConfig, values: dict[str, Any], standard: str) -> Path:
 
 def _command(overrides: Sequence[str], modules: Sequence[str]) -> tuple[str, ...]:
     """The words of the command that trains this run again, wherever its results go."""
-    kept = [o for o in overrides if not o.startswith("paths.")]
+    kept = [o for o in overrides if not o.startswith(("paths.", "track=", "track."))]
     return ("kexp", "run", *kept, *(word for name in modules for word in ("--module", name)))
 
 
@@ -309,6 +315,13 @@ def _canonical(made: Any, given: Any) -> Any:
         "_target_": section.get("_target_", standard),
         **{name: _canonical(value, section.get(name)) for name, value in fields.items()},
     }
+
+
+def _recorded(config: DictConfig) -> DictConfig:
+    """The config as a record keeps it: without what the run is sent to as well."""
+    kept = config.copy()
+    del kept["track"]
+    return kept
 
 
 def _unresolved(config: DictConfig) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class Composer:
         parts = [
             f"{group}={option}"
             for group, option in base.choices.items()
-            if standard.get(group) != option and group not in ("task", "study")
+            if standard.get(group) != option and group not in ("task", "study", "track")
         ]
         given = {o.key_or_group: _value(o) for o in parsed if not self.is_group(o)}
         parts += [
@@ -221,4 +221,4 @@ def _plain(value: Any) -> str:
 
 
 def _in_label(key: str) -> bool:
-    return not key.startswith(("paths.", "study.", "backend.threads")) and key != "name"
+    return not key.startswith(("paths.", "study.", "track.", "backend.threads")) and key != "name"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -65,6 +66,9 @@ class DecorrelatedBatchNormalization(keras.layers.Layer):
     Source: Huang, Yang, Lang and Deng 2018, Decorrelated Batch Normalization.
     """
 
+    total: Callable[[Any], Any] | None = None
+    """Adds a tensor up over the devices that share a batch; set while a call is compiled."""
+
     def __init__(
         self, group_size: int = 16, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs: Any
     ):
@@ -123,10 +127,16 @@ class DecorrelatedBatchNormalization(keras.layers.Layer):
 
     def _statistics(self, x: Any) -> tuple[Any, Any]:
         """Mean (channels,) and whitening matrices (groups, g, g) of a batch."""
-        mean = ops.mean(x, axis=tuple(range(len(x.shape) - 1)))
+        axes = tuple(range(len(x.shape) - 1))
+        count = ops.cast(ops.shape(self._rows(x))[0], x.dtype)
+        if self.total is None:
+            mean = ops.mean(x, axis=axes)
+        else:
+            count = self.total(count)
+            mean = self.total(ops.sum(x, axis=axes)) / count
         rows = self._rows(x - mean)
-        count = ops.cast(ops.shape(rows)[0], x.dtype)
-        covariance = ops.einsum("ngi,ngj->gij", rows, rows) / count
+        products = ops.einsum("ngi,ngj->gij", rows, rows)
+        covariance = (products if self.total is None else self.total(products)) / count
         ridge = self.epsilon * ops.eye(self.group_size, dtype=x.dtype)
         return mean, inverse_root(covariance + ridge, self.epsilon)
 

@@ -7,9 +7,28 @@ the rate is a non-trainable weight and the stream is always there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
+
+DRAWS = 2**22
+"""A device that shares a batch draws fewer times than this in an epoch."""
+
+
+class Stream(keras.random.SeedGenerator):
+    """A seed generator from which each device that shares a batch draws numbers of its own."""
+
+    replica: Callable[[], Any] | None = None
+    """The number of the device; set while a call is compiled."""
+
+    def next(self, ordered: bool = True) -> Any:
+        """The next seed; on devices after the first it is beyond all those of the one before."""
+        seed = super().next(ordered)
+        if self.replica is None:
+            return seed
+        return seed + DRAWS * keras.ops.cast(self.replica(), seed.dtype) * np.array([0, 1])
 
 
 class Stochastic(keras.layers.Layer):
@@ -23,7 +42,7 @@ class Stochastic(keras.layers.Layer):
         if not 0 <= rate < 1:
             raise ValueError(f"rate must be in [0, 1), got rate={rate}")
         self._initial_rate = float(rate)
-        self.seed_generator = keras.random.SeedGenerator(seed=0)
+        self.seed_generator = Stream(seed=0, name="seed_generator")
         self.rate = self.add_weight(
             shape=(),
             initializer=keras.initializers.Constant(rate),

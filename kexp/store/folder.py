@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -17,9 +18,15 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from kexp.errors import StoreError
+from kexp.errors import Held, StoreError
 from kexp.store.atomic import append_json, write_arrays, write_json, write_text
 from kexp.store.reading import read_history, read_json
+
+BEAT_SECONDS = 15.0
+"""The heartbeat of a run that is being trained is renewed this often."""
+
+STALE_SECONDS = 120.0
+"""A run on another host whose heartbeat is older than this may be taken over."""
 
 
 class RunFolder:
@@ -38,21 +45,39 @@ class RunFolder:
         self.log = path / "log.txt"
         self._clock = time.monotonic()
         self._earlier_seconds = 0.0
+        self._running = False
+        self._status_lock = threading.Lock()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this process; refused while another process on this disk holds it."""
-        _make_writable(self.path)
+        """Hold the run for this process. Raises `Held` while another process holds it.
+
+        The lock of another host may not reach here over a shared disk: there the run is held
+        while its heartbeat is fresh.
+        """
+        touched = _make_writable(self.path)
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise StoreError(self._held_message()) from None
+            raise Held(self._held_message()) from None
         try:
+            if self._beats_elsewhere(touched):
+                raise Held(self._held_message())
             self._tidy()
             yield
         finally:
             lock.release()
+
+    def _beats_elsewhere(self, touched: float) -> bool:
+        """Whether another host is training the run. `touched` is when a file was just written.
+
+        Both times are the file system's own, so that it matters nothing what the hosts' clocks say.
+        """
+        state = self.state()
+        if state.get("state") != "running" or state.get("host") in (None, platform.node()):
+            return False
+        return touched - self.status.stat().st_mtime < STALE_SECONDS
 
     def _tidy(self) -> None:
         """Remove what writers left behind that were killed in the middle."""
@@ -69,15 +94,45 @@ class RunFolder:
         self._clock = time.monotonic()
         self._earlier_seconds = float(before.get("seconds") or 0.0)
         self._started = before.get("started") or now()
+        self._running = True
         self.beat()
 
     def beat(self) -> None:
-        """Renew the heartbeat of a running run."""
-        self._write_status("running", None)
+        """Renew the heartbeat of a run, unless it has ended."""
+        with self._status_lock:
+            if self._running:
+                write_json(self.status, self._status("running", None))
+
+    @contextlib.contextmanager
+    def beating(self) -> Iterator[None]:
+        """Inside, renew the heartbeat at a steady pace, however long an epoch takes."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(BEAT_SECONDS):
+                with contextlib.suppress(Exception):
+                    self.beat()
+
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def end(self, state: str, reason: str | None = None) -> None:
         """Set the final state and, unless the run finished, the reason in words."""
-        self._write_status(state, reason)
+        with self._status_lock:
+            self._running = False
+            write_json(self.status, self._status(state, reason))
+
+    def conclude(self, state: str, reason: str) -> None:
+        """Say how the run ended, for a process that died without a word."""
+        with self.locked():
+            write_json(self.status, {**self.state(), "state": state, "reason": reason})
+            with open(self.log, "a", encoding="utf-8", errors="replace") as log:
+                print(reason, file=log)
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one epoch to the history, on disk when this returns."""
@@ -114,10 +169,11 @@ class RunFolder:
         files = (self.config, self.environment, self.history, self.summary, self.status)
         for path in (*files, self.model, self.examples, self.log):
             path.unlink(missing_ok=True)
-        shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
+        for place in (self.checkpoint.parent, self.path / "tensorboard"):
+            shutil.rmtree(place, ignore_errors=True)
 
-    def _write_status(self, state: str, reason: str | None) -> None:
-        record = {
+    def _status(self, state: str, reason: str | None) -> dict[str, Any]:
+        return {
             "state": state,
             "reason": reason,
             "host": platform.node(),
@@ -126,7 +182,6 @@ class RunFolder:
             "heartbeat": now(),
             "seconds": round(self._earlier_seconds + time.monotonic() - self._clock, 3),
         }
-        write_json(self.status, record)
 
     def _held_message(self) -> str:
         state = self.state()
@@ -141,12 +196,15 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def _make_writable(path: Path) -> None:
+def _make_writable(path: Path) -> float:
+    """Make the folder; returns the time of its file system, in seconds."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".write-{os.getpid()}"
+        probe = path / f".write-{platform.node()}-{os.getpid()}"
         probe.touch()
+        touched = probe.stat().st_mtime
         probe.unlink()
+        return touched
     except OSError as error:
         raise StoreError(
             f"cannot write to {path} ({error.strerror}); choose another place with "

@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 import yaml
 
-from kexp.store.names import SCHEMA
+from kexp.store.names import ADDED_LATER, SCHEMA
 
 LARGEST = 64 * 2**20
 """No file of a record is read beyond this many bytes."""
@@ -82,8 +82,17 @@ def read_run(path: Path) -> Record:
     if _deeper(recorded, DEEPEST):
         record.problems.append(f"{path}: its config is nested deeper than {DEEPEST} levels")
         record.summary, recorded = {}, {}
-    record.config = recorded
+    record.config = _completed(recorded)
     return record
+
+
+def _completed(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with the keys that there were not yet when it was written."""
+    for key, first in ADDED_LATER.items():
+        group, name = key.split(".")
+        if isinstance(section := config.get(group), dict):
+            section.setdefault(name, first)
+    return config
 
 
 DEEPEST = 20

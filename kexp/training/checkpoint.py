@@ -1,7 +1,9 @@
 """The state of a training as arrays, and back: enough to go on bit for bit.
 
 Random streams are functions of (seed, name, epoch), and early stopping is a function of the
-history, so the variables of the model and of the optimizer are all there is to save.
+history, so after a full epoch the variables of the model and of the optimizer are all there is to
+save. In the middle of an epoch there are the objectives of its steps so far as well; how far the
+random streams of its layers have come is among the variables of the model.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ def assign(variables: Sequence[Any], saved: Sequence[np.ndarray]) -> None:
 
 
 def pack(epoch: int, groups: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
-    """One dict of named arrays from an epoch number and groups of arrays."""
+    """One dict of named arrays from the last full epoch's number and groups of arrays."""
     arrays = {f"{name}/{i}": a for name, group in groups.items() for i, a in enumerate(group)}
     return {"epoch": np.array(epoch), **arrays}
 

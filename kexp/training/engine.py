@@ -46,6 +46,12 @@ def make_engine(objective: Objective, optimizer: keras.optimizers.Optimizer) -> 
     optimizer.build(objective.trainable)
     objective.constrain(optimizer.learning_rate)
     if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if tf.distribute.has_strategy():
+            from kexp.training.distributed_engine import DistributedEngine
+
+            return DistributedEngine(objective, optimizer)
         from kexp.training.graph_engine import GraphEngine
 
         return GraphEngine(objective, optimizer)

@@ -10,7 +10,7 @@ import numpy as np
 
 from kexp import measures
 from kexp.data import Splits
-from kexp.errors import Diverged, StoreError
+from kexp.errors import Diverged, Interrupted, StoreError
 from kexp.progress import Reporter
 from kexp.schedules import Schedule
 from kexp.store import RunFolder
@@ -23,6 +23,9 @@ from kexp.training.settings import Training
 
 PORTION_SECONDS = 0.5
 """Steps go to the engine in portions of about this long, between which signals are heeded."""
+
+NONE_TAKEN = np.zeros(0, np.float32)
+"""The objectives of an epoch's steps before the first of them."""
 
 
 class Loop:
@@ -44,11 +47,13 @@ class Loop:
         self.folder, self.reporter = folder, reporter
         self.meter = Meter(task, splits, streams)
         self.monitor = training.monitor or task.yardsticks[0]
-        self.base_rate = float(engine.optimizer.learning_rate)
+        (rate,) = checkpoint.values([engine.optimizer.learning_rate])
+        self.base_rate = float(rate)
         self.epoch_seconds: list[float] = []
         self.measuring_seconds = 0.0
         self.examples_per_epoch = 0
         self._portion = 1
+        self._taken = NONE_TAKEN
         self.mc_dropout: dict[str, Any] | None = None
         self.kernels: list[np.ndarray] = []
         self.diagnosis: dict[str, Any] = {}
@@ -80,33 +85,39 @@ class Loop:
         checkpoint.assign(self._model, groups["model"])
         checkpoint.assign(self.engine.optimizer.variables, groups["optimizer"])
         self.best = groups["best"]
-        self.reporter.say(f"going on after epoch {epoch}")
+        (self._taken,) = groups.get("objectives", [NONE_TAKEN])
+        if not self._taken.size:
+            self.reporter.say(f"going on after epoch {epoch}")
 
     def train_epoch(self, epoch: int, check: Callable[[], None]) -> dict[str, float]:
-        """Take all steps of an epoch; the mean objective over them and the last learning rate."""
-        self._set_streams(epoch)
+        """Take the steps of an epoch that are not yet taken.
+
+        Returns the mean objective over all its steps and the last learning rate.
+        """
         data = self.task.epoch(self.splits.train, self.streams, epoch)
         size = min(self.training.batch_size, len(data.order))
-        if size < self.training.batch_size and epoch == 1:
-            self.reporter.say(
-                f"training.batch_size={self.training.batch_size} is more than the {size} examples "
-                "of an epoch: every epoch is one step over all of them"
-            )
         steps = -(-len(data.order) // size)
         rates = self.rates(epoch, steps)
+        self._say_begin(epoch, size, steps)
         self.engine.load(data.x, data.y)
-        started, taken, done = time.perf_counter(), [], 0
-        while done < steps:
+        whole, started = not self._taken.size, time.perf_counter()
+        if whole:
+            self._set_streams(epoch)
+        while (done := self._taken.size) < steps:
             count = self._next_portion(done, len(data.order) // size)
             order = data.order[done * size : (done + count) * size].reshape(count, -1)
-            taken.append(self._take(order, rates[done : done + count], epoch, done))
-            done += count
-            self.reporter.steps(epoch, done, steps)
-            check()
-        self.epoch_seconds.append(time.perf_counter() - started)
+            objectives = self._take(order, rates[done : done + count], epoch, done)
+            self._taken = np.concatenate([self._taken, objectives])
+            self.reporter.steps(epoch, done + count, steps)
+            self._heed(check, epoch)
+        if whole:
+            self.epoch_seconds.append(time.perf_counter() - started)
         self.examples_per_epoch = len(data.order)
-        objective = np.concatenate(taken).mean(dtype=np.float64)
-        return {"objective": float(objective), "learning_rate": float(rates[-1])}
+        taken, self._taken = self._taken, NONE_TAKEN
+        return {
+            "objective": float(taken.mean(dtype=np.float64)),
+            "learning_rate": float(rates[-1]),
+        }
 
     def keep(self, epoch: int, trained: dict[str, float]) -> None:
         """Measure an epoch, write its record, then the checkpoint that holds it."""
@@ -123,16 +134,7 @@ class Loop:
         if self.best_epoch() == epoch:
             self.best = checkpoint.values(self._model)
         self.folder.append(record)
-        self.folder.save_checkpoint(
-            checkpoint.pack(
-                epoch,
-                {
-                    "model": checkpoint.values(self._model),
-                    "optimizer": checkpoint.values(self.engine.optimizer.variables),
-                    "best": self.best,
-                },
-            )
-        )
+        self._save(epoch)
         self.folder.beat()
         self.measuring_seconds += time.perf_counter() - started
         self.reporter.epoch(record, self.training.epochs)
@@ -187,6 +189,38 @@ class Loop:
             if generator is not None:
                 seed = self.streams.integer(f"layer/{layer.name}", epoch)
                 generator.state.assign([seed, 0])
+
+    def _say_begin(self, epoch: int, size: int, steps: int) -> None:
+        """Say what of an epoch's steps is out of the ordinary."""
+        wanted = self.training.batch_size
+        if size < wanted and epoch == 1:
+            self.reporter.say(
+                f"training.batch_size={wanted} is more than the {size} examples "
+                "of an epoch: every epoch is one step over all of them"
+            )
+        if self._taken.size:
+            self.reporter.say(
+                f"going on after epoch {epoch - 1}, step {self._taken.size} of {steps}"
+            )
+
+    def _heed(self, check: Callable[[], None], epoch: int) -> None:
+        """Save the steps of an epoch taken so far where a signal asks to stop, and stop."""
+        try:
+            check()
+        except Interrupted:
+            self._save(epoch - 1)
+            raise
+
+    def _save(self, epoch: int) -> None:
+        """Write the checkpoint: the last full epoch's number, and the state of this moment."""
+        groups = {
+            "model": checkpoint.values(self._model),
+            "optimizer": checkpoint.values(self.engine.optimizer.variables),
+            "best": self.best,
+        }
+        if self._taken.size:
+            groups["objectives"] = [self._taken]
+        self.folder.save_checkpoint(checkpoint.pack(epoch, groups))
 
     def _take(self, order: np.ndarray, rates: np.ndarray, epoch: int, done: int) -> np.ndarray:
         started = time.perf_counter()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from kexp.choice import Count, Whole, choice
 
 
@@ -13,6 +15,7 @@ class Training:
     many epochs. `monitor` is a yardstick of the task, or `fit`; null means the task's first.
     `mc_passes` > 0 adds Monte-Carlo dropout at the end: the yardsticks of the mean prediction over
     that many passes with dropout left on (Gal and Ghahramani 2016), with the last weights.
+    `distribution`: `data_parallel` shares every batch out among all GPUs (docs/distribution.md).
     """
 
     epochs: Count = 15
@@ -20,3 +23,4 @@ class Training:
     patience: Count | None = None
     monitor: str | None = None
     mc_passes: Whole = 0
+    distribution: Literal["none", "data_parallel"] = "none"

@@ -11,9 +11,10 @@ from typing import Any
 
 from kexp.errors import Interrupted
 
-CAUGHT = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
-)
+NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+"""A keyboard, the system, and the warnings that clusters send before they end a job."""
+
+CAUGHT = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 
 @contextlib.contextmanager

@@ -22,6 +22,11 @@ class Problem(keras.Model):
         self.learned = objective.learned
         self.built = True
 
+    @property
+    def trainable_variables(self) -> list[Any]:
+        """In the order in which the optimizer has them: what the loss learns comes last."""
+        return self.objective.trainable
+
     def call(self, x: Any, training: bool = False) -> Any:
         """The network's output."""
         return self.network(x, training=training)

@@ -1,0 +1,176 @@
+"""A worker process and the run it is busy with, as the sweep sees them.
+
+Each worker is a Pebble pool of one process: so it can be given its own share of the machine, be
+replaced when it has grown, and die without harm to the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Iterator
+from concurrent.futures import Future
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+
+from kexp.errors import Interrupted, KexpError
+from kexp.store import RunFolder
+from kexp.sweeps import worker
+from kexp.sweeps.machine import Share, processes_killed_for_memory, resident_mib
+from kexp.sweeps.work import Outcome, Work
+
+SAVING_SECONDS = 30.0
+"""How long a run that was asked to stop may take to save before its process is killed."""
+
+
+class Slot:
+    """One worker process, started when it is first needed."""
+
+    def __init__(self, share: Share, growth_mib: float | None):
+        self.share, self.growth_mib = share, growth_mib
+        self.number: int | None = None
+        self.peak_mib = 0.0
+        self._pool: ProcessPool | None = None
+        self._first_mib: float | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has a run that has not been collected."""
+        return self.number is not None
+
+    @property
+    def pid(self) -> int | None:
+        """The process in use, if it has been started."""
+        process = self._context.process if self._pool else None
+        return process.pid if process else None
+
+    def take(self, work: Work, number: int, seconds: float | None) -> None:
+        """Begin a run; it is asked to stop after `seconds` and killed somewhat later."""
+        if self._pool is None:
+            self._context = CleanSpawn()
+            self._pool = ProcessPool(
+                1, initializer=worker.start, initargs=(self.share,), context=self._context
+            )
+            self._first_mib = None
+        self.number, self.folder = number, RunFolder(work.jobs[number].folder)
+        self.limit, self._began, self._stopped_at = seconds, None, None
+        self._killed_for_memory = processes_killed_for_memory()
+        self.future: Future = self._pool.schedule(worker.train, (work.alone(number), number))
+
+    def watch(self) -> None:
+        """Keep the time limit, and note how large the process has become."""
+        now = time.monotonic()
+        if self._began is None and self.future.running():
+            self._began = now
+        if self.limit and self._began and now - self._began > self.limit:
+            self.stop()
+        if self._stopped_at and now - self._stopped_at > SAVING_SECONDS and self.pid:
+            _signal(self.pid, signal.SIGKILL)
+        self.peak_mib = max(self.peak_mib, resident_mib(self.pid) if self.pid else 0.0)
+
+    def stop(self) -> None:
+        """Ask the run to save and end."""
+        if self._stopped_at is None and self.pid:
+            self._stopped_at = time.monotonic()
+            _signal(self.pid, signal.SIGTERM)
+
+    def collect(self) -> Outcome:
+        """What became of the run; the process is replaced if it died or has grown too large."""
+        assert self.number is not None and self.future.done()
+        outcome = self._outcome(self.number)
+        self.number = None
+        error = self.future.exception()
+        unsound = error is not None and not isinstance(error, Interrupted)
+        if unsound or self._too_large(outcome.resident_mib):
+            self.close()
+        return outcome
+
+    def close(self) -> None:
+        """End the process, at once."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
+
+    def _too_large(self, resident: float) -> bool:
+        if self._first_mib is None:
+            self._first_mib = resident
+        return self.growth_mib is not None and resident > self._first_mib + self.growth_mib
+
+    def _outcome(self, number: int) -> Outcome:
+        error = self.future.exception()
+        if error is None:
+            return self.future.result()
+        if isinstance(error, Interrupted):
+            return self._ended(number, "interrupted", str(error))
+        if not isinstance(error, ProcessExpired):
+            return Outcome(number, "failed", f"its process could not be used: {error}")
+        state = self.folder.state().get("state")
+        if state in ("finished", "interrupted"):
+            return self._ended(number, state, None)
+        return self._ended(number, *self._cause_of_death(error.exitcode))
+
+    def _ended(self, number: int, state: str, reason: str | None) -> Outcome:
+        """The outcome, after a time limit told as such; written down where the run could not."""
+        if self._stopped_at and self.limit and state != "finished":
+            state, reason = "timeout", f"stopped after the time limit of {self.limit:g} s"
+        if state not in ("finished", "interrupted"):
+            with contextlib.suppress(KexpError, OSError):
+                self.folder.conclude(state, reason)
+        return Outcome(number, state, reason)
+
+    def _cause_of_death(self, exitcode: int | None) -> tuple[str, str]:
+        before, after = self._killed_for_memory, processes_killed_for_memory()
+        if exitcode == -signal.SIGKILL and before is not None and (after or 0) > before:
+            return "oom", (
+                "its process was killed because memory ran out; fewer runs at once "
+                "(hydra.launcher.n_jobs) or a smaller training.batch_size need less"
+            )
+        if exitcode is not None and exitcode < 0:
+            return "failed", f"its process was ended by {signal.Signals(-exitcode).name}"
+        return "failed", f"its process ended with exit code {exitcode}"
+
+
+class CleanSpawn(SpawnContext):
+    """Starts processes that do not import the program that started them, which may be a script
+    without `if __name__ == "__main__"`; remembers the latest.
+    """
+
+    process: Any = None
+
+    def Process(self, *arguments: Any, **named: Any) -> Any:  # noqa: N802 (the standard's name)
+        """A new process, not yet started."""
+        self.process = _Process(*arguments, **named)
+        return self.process
+
+
+class _Process(SpawnProcess):
+    def start(self) -> None:
+        with _main_hidden():
+            super().start()
+
+
+STARTING = threading.Lock()
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    with STARTING:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

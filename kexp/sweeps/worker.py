@@ -1,0 +1,48 @@
+"""What happens in a worker process of the local launcher."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+
+from kexp import recording
+from kexp.backends import set_default_threads, use_gpu
+from kexp.sweeps.machine import Share
+from kexp.sweeps.work import Outcome, Work
+
+LAST_SECONDS = 20.0
+"""How long a run may take to save and end once the sweep that asked for it has died."""
+
+
+def start(share: Share) -> None:
+    """Set the process up: its share of the machine, and an end with its parent's.
+
+    A session of its own keeps the terminal's Ctrl-C from it: its parent passes that on.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        os.setsid()
+    sys.stdout = sys.stderr = open(os.devnull, "w")
+    recording.OWN_PROCESS = True
+    set_default_threads(share.threads)
+    if share.gpu is not None:
+        use_gpu(share.gpu, share.gpu_share)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def train(work: Work, number: int) -> Outcome:
+    """Train one job of the work."""
+    return work.train(number)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(LAST_SECONDS)
+    os._exit(1)
