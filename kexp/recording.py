@@ -81,7 +81,7 @@ def write_environment(
     Says so where the run has begun with another number of threads. Raises `StoreError` where it
     has begun on other data.
     """
-    data = {"name": data_name(e), "sha256": collection.checksum()}
+    data = {"name": data_name(e), "sha256": collection.checksum}
     found = environment.describe(device, e.backend.threads_in_use(), data)
     if folder.checkpoint.exists():
         before = read_json(folder.environment) or {}

@@ -6,6 +6,7 @@ import threading
 from contextlib import ExitStack
 from typing import Any
 
+from kexp.data.keeping import loaded
 from kexp.errors import KexpError
 from kexp.experiment import Experiment
 from kexp.progress import Reporter
@@ -64,7 +65,7 @@ def _train(e: Experiment, folder: RunFolder, reporter: Reporter) -> dict[str, An
 
         check()
         streams = Streams(e.seed)
-        collection = e.data.load(e.data_folder)
+        collection = loaded(e.data, e.data_folder)
         data = write_environment(folder, e, device, collection, reporter)
         collection = e.task.adapted(collection)
         splits = e.data.split(collection, streams)

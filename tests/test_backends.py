@@ -227,6 +227,7 @@ kexp.run(*sys.argv[3:], quiet=True)
 """
 
 
+@pytest.mark.slow
 def test_resume_with_another_number_of_threads(folder: Path) -> None:
     """The number in use is on record, is no part of the identity, and a change of it is told."""
     overrides = tiny("mnist_convnet", folder, "training.epochs=3")

@@ -186,15 +186,15 @@ def test_outliers_replace_their_share_of_the_targets_only(ragged):
 
 def test_checksum_tells_pixels_labels_and_splits():
     whole = numbered(20)
-    assert whole.checksum() == Collection(whole.train).checksum()
+    assert whole.checksum == Collection(whole.train).checksum
     ragged = Examples(list(whole.train.inputs), whole.train.labels)
-    assert whole.checksum() == Collection(ragged).checksum()
-    assert whole.checksum() != Collection(whole.train, test=whole.train).checksum()
+    assert whole.checksum == Collection(ragged).checksum
+    assert whole.checksum != Collection(whole.train, test=whole.train).checksum
     pixels, labels = whole.train.inputs.copy(), whole.train.labels.copy()
     pixels[3, 1, 1, 0] ^= 1
     labels[3] += 1
-    assert whole.checksum() != Collection(Examples(pixels, whole.train.labels)).checksum()
-    assert whole.checksum() != Collection(Examples(whole.train.inputs, labels)).checksum()
+    assert whole.checksum != Collection(Examples(pixels, whole.train.labels)).checksum
+    assert whole.checksum != Collection(Examples(whole.train.inputs, labels)).checksum
 
 
 # The data sets
@@ -283,7 +283,7 @@ def test_real_mnist():
         5851,
         5949,
     ]
-    assert len(whole.checksum()) == 64
+    assert len(whole.checksum) == 64
 
 
 def test_mnist_is_looked_for_in_the_cache_of_keras_too(tmp_path, monkeypatch):

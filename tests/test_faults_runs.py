@@ -308,8 +308,8 @@ def test_f53_the_same_run_twice_at_once(folder: Path, capsys: pytest.CaptureFixt
     [
         (signal.SIGINT, 130),
         (signal.SIGTERM, 143),
-        (signal.SIGUSR1, 143),
-        (signal.SIGUSR2, 143),
+        pytest.param(signal.SIGUSR1, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR2, 143, marks=pytest.mark.slow),
     ],
 )
 def test_f68_f69_signals(number: int, code: int, folder: Path) -> None:

@@ -93,6 +93,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # 40 100 runs in one sweep: the memory of every process is bounded
 
 
+@pytest.mark.slow
 def test_f40_a_worker_that_has_grown_is_replaced(folder: Path) -> None:
     """With no growth allowed, every worker is replaced as soon as it has grown at all."""
     seen: set[int] = set()
@@ -215,6 +216,7 @@ def test_f47_many_kills_of_workers_and_parents(folder: Path) -> None:
 # 53 The same run started twice: a sweep waits for it instead
 
 
+@pytest.mark.slow
 def test_f53_a_sweep_waits_for_a_run_that_another_process_holds(
     folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -327,7 +329,10 @@ def test_f58_every_kind_of_trouble_is_confined(folder: Path, capsys: pytest.Capt
 # 68 and 69 A signal to the sweep: its runs save, exit 130 or 143, and the same command goes on
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_f68_f69_a_signal_to_a_sweep(
     number: int, code: int, folder: Path, undisturbed: Path
 ) -> None:
@@ -345,6 +350,7 @@ def test_f68_f69_a_signal_to_a_sweep(
         assert_same(runs_of(results)[name], run)
 
 
+@pytest.mark.slow
 def test_f68_a_second_signal_ends_a_sweep_at_once(folder: Path) -> None:
     overrides = tiny("mnist_convnet", folder, "training.epochs=2000", "seed=0,1")
     with subprocess.Popen(command(*overrides), stderr=subprocess.PIPE) as process:

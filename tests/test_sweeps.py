@@ -24,7 +24,10 @@ from kexp.sweeps.plan import labels, planned
 from kexp.sweeps.work import Job, Outcome, Work
 from tests.conftest import history, read, tiny
 
-LAUNCHERS = ("basic", "local", "joblib", "submitit_local")
+LAUNCHERS = (
+    "local",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("basic", "joblib", "submitit_local")),
+)
 
 
 @pytest.fixture

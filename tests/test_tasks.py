@@ -70,8 +70,8 @@ def test_checksum_of_a_table_counts_inputs_labels_and_values() -> None:
     whole = Diabetes().load(Path())
     train = whole.train
     moved = Examples(train.inputs, values=train.values + 1)
-    assert whole.checksum() == Diabetes().load(Path()).checksum()
-    assert whole.checksum() != Collection(moved).checksum()
+    assert whole.checksum == Diabetes().load(Path()).checksum
+    assert whole.checksum != Collection(moved).checksum
 
 
 def test_outliers_replace_the_stated_share_of_values() -> None:

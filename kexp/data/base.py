@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -61,6 +62,7 @@ class Collection:
     test: Examples | None = None
     classes: list[str] = field(default_factory=list)
 
+    @cached_property
     def checksum(self) -> str:
         """SHA-256 over the inputs, labels and values of every split."""
         digest = hashlib.sha256()

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import os
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,8 +112,6 @@ class Work:
             return Outcome(number, "held", str(error))
         except Exception as error:
             return Outcome(number, *ending(error), resident_mib())
-        finally:
-            _forget()
         return Outcome(number, "finished", None, resident_mib())
 
     def _here(self, number: int) -> Outcome:
@@ -130,12 +127,6 @@ class Work:
         if outcome.state != "finished":
             self.reporter.say(f"{outcome.state}: {outcome.reason}")
         return outcome
-
-
-def _forget() -> None:
-    """Let go of the model just trained, which Keras would keep."""
-    if "keras" in sys.modules:
-        sys.modules["keras"].backend.clear_session()
 
 
 @contextlib.contextmanager

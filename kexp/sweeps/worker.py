@@ -12,6 +12,7 @@ import time
 
 from kexp import recording
 from kexp.backends import set_default_threads, use_gpu
+from kexp.data import keeping
 from kexp.sweeps.machine import Share
 from kexp.sweeps.work import Outcome, Work
 
@@ -27,7 +28,7 @@ def start(share: Share) -> None:
     with contextlib.suppress(AttributeError, OSError):
         os.setsid()
     sys.stdout = sys.stderr = open(os.devnull, "w")
-    recording.OWN_PROCESS = True
+    recording.OWN_PROCESS = keeping.KEEP = True
     set_default_threads(share.threads)
     if share.gpu is not None:
         use_gpu(share.gpu, share.gpu_share)
