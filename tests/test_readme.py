@@ -29,7 +29,11 @@ LINES = [
     if line.removeprefix("$ ").startswith("kexp ")
 ]
 COMMANDS = [line[2:] if line[0] == "$" else line[1:] for line in LINES]
-COMPOSED = [words for words in COMMANDS if words[0] in ("run", "sweep")]
+COMPOSED = [
+    words
+    for words in COMMANDS
+    if words[0] in ("run", "sweep") and not any(word.startswith("hydra") for word in words)
+]
 
 
 def test_there_are_commands() -> None:

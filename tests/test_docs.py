@@ -1,0 +1,67 @@
+"""The documentation is true: its commands do what they would, short of training."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from kexp.api import Session
+from kexp.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """The kexp commands in the blocks of a page, lines joined at their backslashes."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", text, flags=re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    words = [shlex.split(line.removeprefix("$ "), comments=True) for line in lines]
+    return [line[line.index("kexp") + 1 :] for line in words if "kexp" in line]
+
+
+COMMANDS = [words for page in PAGES for words in commands_of(page)]
+SWEEPS = [words for words in COMMANDS if words[0] == "sweep"]
+RUNS = [words for words in COMMANDS if words[0] == "run" and "--config-dir" not in words]
+
+
+@pytest.fixture
+def nothing_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Session, "_fetch", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_there_are_commands() -> None:
+    assert len(SWEEPS) >= 12 and len(RUNS) >= 8
+
+
+@pytest.mark.parametrize("words", SWEEPS, ids=" ".join)
+def test_sweeps(words: list[str], nothing_is_fetched: None, capsys: pytest.CaptureFixture) -> None:
+    """Launcher, sweeper and their settings are taken, and every run is composed."""
+    for name in ("ray", "submitit", "optuna", "mlflow", "tensorboard"):
+        if any(name in word for word in words):
+            pytest.importorskip(name)
+    once = [word for word in words if word != "--dry-run"]
+    assert main([*once, "--dry-run"]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", RUNS, ids=" ".join)
+def test_runs(words: list[str], nothing_is_fetched: None) -> None:
+    if any("track=" in word for word in words):
+        pytest.importorskip("tensorboard")
+        pytest.importorskip("mlflow")
+    Session().experiment([word for word in words[1:] if "=" in word])
+
+
+def test_settings_in_tables_exist(nothing_is_fetched: None, capsys: pytest.CaptureFixture) -> None:
+    """What the tables of docs/sweeps.md and docs/search.md name is known."""
+    pytest.importorskip("optuna")
+    launcher = re.findall(r"`hydra\.launcher\.(\w+)`", (ROOT / "docs" / "sweeps.md").read_text())
+    for name in launcher:
+        words = ["sweep", "task=ridge", f"hydra.launcher.{name}=7", "--dry-run"]
+        assert main(words) == 0, capsys.readouterr().err
+    assert len(set(launcher)) == 5
