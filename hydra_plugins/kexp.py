@@ -64,7 +64,7 @@ LOCAL = {
     "threads": None,
     "jobs_per_gpu": 1,
     "time_limit": None,
-    "growth_mib": 1000,
+    "growth_mib": 500,
 }
 """`hydra.launcher` of `hydra/launcher=local`; see `kexp.sweeps.local.Local`."""
 

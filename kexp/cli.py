@@ -33,6 +33,9 @@ Exit codes: 0 all went well, 1 a run failed or diverged, 2 wrong usage or config
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code. `--debug` shows tracebacks of faults."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for name in ("stdout", "stderr"):  # closed, as in a daemon
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
     if adapt := getattr(sys.stdout, "reconfigure", None):
         adapt(errors="replace")  # λ where a terminal or a pipe takes ASCII only
     try:

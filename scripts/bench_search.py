@@ -1,8 +1,9 @@
 """What pruning saves: the same search with and without it, several times.
 
-    python scripts/bench_search.py [--trials N] [--epochs N] [--repeats N] [--pruner asha|median]
+    python scripts/bench_search.py [--trials N] [--epochs N] [--repeats N] [--pruner NAME]
+        [--setting min_epochs=4]
 
-A convnet on 400 digits; learning rate and dropout rate are searched. Printed are the epochs that
+A convnet on 200 digits; learning rate and dropout rate are searched. Printed are the epochs that
 were trained and the best validation NLL of each search, and whether the best values differ by more
 than they do between the repeats (Welch's t test, SciPy).
 """
@@ -23,22 +24,24 @@ SPACE = (
     "optimizer.learning_rate=tag(log, interval(1e-4,1e-1))",
     "dropout.rate=interval(0,0.8)",
 )
-FIXED = ("data=digits", "data.train_size=400", "training.batch_size=32")
+FIXED = ("data=digits", "data.train_size=200", "training.batch_size=32")
 
 
 def main() -> None:
     """Search, and print a line per repeat and the conclusion."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--pruner", default="asha")
+    parser.add_argument("--setting", action="append", help="of the pruner, as min_epochs=4")
     options = parser.parse_args()
     epochs: dict[str, list[int]] = {}
     best: dict[str, list[float]] = {}
     for seed in range(options.repeats):
         for pruner in ("none", options.pruner):
-            trained, value = searched(pruner, seed, options)
+            settings = options.setting or [] if pruner != "none" else []
+            trained, value = searched(pruner, settings, seed, options)
             epochs.setdefault(pruner, []).append(trained)
             best.setdefault(pruner, []).append(value)
             print(f"seed {seed}, {pruner}: {trained} epochs, best NLL {value:.4f}", flush=True)
@@ -52,7 +55,9 @@ def main() -> None:
     print(json.dumps({"epochs": epochs, "best": best}))
 
 
-def searched(pruner: str, seed: int, options: argparse.Namespace) -> tuple[int, float]:
+def searched(
+    pruner: str, settings: list[str], seed: int, options: argparse.Namespace
+) -> tuple[int, float]:
     """Epochs trained by one search, and its best validation NLL."""
     with tempfile.TemporaryDirectory() as folder:
         kexp.sweep(
@@ -64,6 +69,7 @@ def searched(pruner: str, seed: int, options: argparse.Namespace) -> tuple[int, 
             f"hydra.sweeper.n_trials={options.trials}",
             f"hydra.sweeper.pruner={pruner}",
             f"hydra.sweeper.seed={seed}",
+            *(f"hydra.sweeper.{setting}" for setting in settings),
             quiet=True,
         )
         histories = [path.read_text().splitlines() for path in Path(folder).rglob("history.jsonl")]

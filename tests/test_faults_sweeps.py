@@ -351,6 +351,30 @@ def test_f68_f69_a_signal_to_a_sweep(
 
 
 @pytest.mark.slow
+def test_f47_f68_a_signal_is_no_time_limit(folder: Path) -> None:
+    """A run that is stopped early, or while it is being set up, is gone on with later."""
+    results = folder / "results"
+    limit = ["hydra.launcher.time_limit=600", "hydra.launcher.n_jobs=2"]
+    words = command(*tiny("mnist_convnet", folder, "training.epochs=2000", "seed=0,1"), *limit)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: epochs_logged(results) >= 2, process=process)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert states(results) == {"interrupted": 2}
+    for seconds in (0.5, 1.5, 2.5):
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            assert process.stdout
+            while b"at once" not in process.stdout.readline():
+                pass
+            time.sleep(seconds)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+        assert process.returncode == 143
+        assert not states(results).keys() & {"failed", "timeout"}
+
+
+@pytest.mark.slow
 def test_f68_a_second_signal_ends_a_sweep_at_once(folder: Path) -> None:
     overrides = tiny("mnist_convnet", folder, "training.epochs=2000", "seed=0,1")
     with subprocess.Popen(command(*overrides), stderr=subprocess.PIPE) as process:

@@ -137,6 +137,9 @@ def test_launchers_train_the_same(launcher: str, folder: Path, alone: dict) -> N
 def test_a_launcher_that_gives_up(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()  # it imports the launchers once more
     from hydra_plugins.hydra_joblib_launcher import joblib_launcher
 
     def fails(self, job_overrides, initial_job_idx):
@@ -173,6 +176,50 @@ def test_work_carries_what_another_process_needs(
     assert [job and job.label for job in twin.jobs] == [None, "seed=1"]
     assert (twin.folder, twin.environment["KEXP_DATA_DIR"]) == (os.getcwd(), "/data")
     assert (twin.config_dir, twin.modules, twin.threads, twin.board) == (folder, ("mine",), 2, None)
+
+
+def test_a_failure_found_by_another_sweep_is_left(folder: Path) -> None:
+    """Two sweeps at once do not both train what fails."""
+    session = Session()
+    overrides = tiny("ridge", folder)
+    (plan,) = planned(session, [overrides], force=False, retry_failed=False)
+    run = plan.job.folder
+    run.mkdir(parents=True)
+    (run / "status.json").write_text(json.dumps({"state": "oom", "reason": "too large"}))
+    assert Work([plan.job]).train(0) == Outcome(0, "oom", "too large", pytest.approx(0, abs=1e5))
+    (again,) = planned(session, [overrides], force=False, retry_failed=True)
+    assert Work([again.job]).train(0).state == "finished"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_other_launchers_wait_for_runs_that_are_held(launcher: str, folder: Path) -> None:
+    overrides = tiny("mnist_convnet", folder, "training.epochs=1", "seed=0,1")
+    first = kexp.sweep(*overrides, dry_run=True, quiet=True).folders[0]
+    holder = (
+        "import sys, time, pathlib; from kexp.store import RunFolder\n"
+        f"with RunFolder(pathlib.Path({str(first)!r})).locked():\n"
+        "    print('held', flush=True); time.sleep(20)"
+    )
+    words = [sys.executable, "-m", "kexp", "sweep", *overrides, f"hydra/launcher={launcher}"]
+    with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline()
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("waiting: this run is being trained by another process") == 1
+    assert "2 of 2 runs finished" in done.stdout
+
+
+def test_results_that_cannot_be_written(capsys: pytest.CaptureFixture) -> None:
+    assert main(["sweep", "task=ridge", "seed=0,1", "paths.results=/proc/kexp"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("kexp: cannot write to /proc/kexp (")
+    assert "choose another place with paths.results=DIR" in said
+
+
+def test_closed_output(folder: Path) -> None:
+    command = f"{sys.executable} -m kexp sweep --dry-run task=ridge seed=0,1 >&- 2>&-"
+    assert subprocess.run(command, shell=True, cwd=folder).returncode == 0
 
 
 # How the machine is shared out
@@ -316,6 +363,11 @@ def test_settings_of_other_launchers(refusal) -> None:
     assert "did you mean hydra.launcher.partition" in said
     said = refusal("hydra/launcher=joblib", "hydra.launcher.n_jobs=many")
     assert said.startswith("hydra.launcher.n_jobs=many: Value 'many'")
+
+
+def test_joblib_with_no_jobs(refusal) -> None:
+    said = refusal("hydra/launcher=joblib", "hydra.launcher.n_jobs=0")
+    assert said.endswith("or -1 for all cores, got 0")
 
 
 def test_a_launcher_that_is_not_installed(refusal, monkeypatch: pytest.MonkeyPatch) -> None:

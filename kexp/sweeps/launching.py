@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import platform
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
@@ -24,11 +27,12 @@ from omegaconf.errors import OmegaConfBaseException
 from kexp.config.compose import Composer, hydra_initialised, search_path
 from kexp.config.overrides import parse, raw_value
 from kexp.config.wording import nearest
-from kexp.errors import ConfigError, KexpError
+from kexp.errors import ConfigError, Held, Interrupted, KexpError, StoreError
 from kexp.store import RunFolder
 from kexp.store.differences import flatten
 from kexp.sweeps.board import Board, board_for
-from kexp.sweeps.local import local_settings, train_all
+from kexp.sweeps.local import HELD_SECONDS, local_settings, train_all
+from kexp.sweeps.slots import SAVING_SECONDS
 from kexp.sweeps.work import Outcome, Work
 
 QUIET = (
@@ -75,6 +79,10 @@ class Launching:
         """Raise `ConfigError` where kexp's own launcher cannot be set as it is."""
         if self.launcher_name == "local":
             local_settings({k: v for k, v in self.config.hydra.launcher.items() if k[0] != "_"})
+        if self.launcher_name == "joblib" and not self.config.hydra.launcher.n_jobs:
+            raise ConfigError(
+                "hydra.launcher.n_jobs must be a number of runs at once, or -1 for all cores, got 0"
+            )
 
     def sweeper(self, searched: Any) -> Any:
         """The sweeper, set up for a search."""
@@ -92,8 +100,14 @@ class Launching:
     def _launcher(self, work: Work) -> Iterator[Any]:
         """The launcher, set up for some work; what it writes of its own goes below results."""
         place = work.jobs[-1].folder.parent.parent / ".sweeps"
-        place.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=place))
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=place))
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to {place.parent} ({error.strerror}); choose another place with "
+                "paths.results=DIR"
+            ) from None
         with open_dict(self.config):
             self.config.hydra.sweep.dir = str(folder.resolve())
             if self.launcher_name == "ray" and self.config.hydra.launcher.ray.init.get("address"):
@@ -126,8 +140,17 @@ class Launching:
                 yield from train_all(launcher.settings, work, numbers, at_most)
             return
         through = self._here if self.launcher_name == "basic" else self._elsewhere
+        held: list[int] = []
         while some := list(itertools.islice(numbers, batch or None)):
-            yield from through(work, some, board)
+            for outcome in through(work, some, board):
+                if outcome.state == "held":
+                    board.held(outcome)
+                    held.append(outcome.number)
+                else:
+                    yield outcome
+        for number in held:
+            wait_until_free(work.jobs[number].folder)
+            yield from through(work, [number], board)
 
     def _here(self, work: Work, numbers: list[int], board: Board) -> list[Outcome]:
         """In this process, one after the other."""
@@ -138,17 +161,23 @@ class Launching:
         return [job.return_value for job in done]
 
     def _elsewhere(self, work: Work, numbers: list[int], board: Board) -> list[Outcome]:
-        """Through another launcher: what became of the runs is read from their records."""
-        failure = "it was not trained"
+        """Through another launcher: where it tells nothing of a run, the run's record does."""
+        failure, done = "it was not trained", []
         before = {number: _stamp(work.jobs[number].folder) for number in numbers}
         with self._launcher(work) as launcher, board.shown(), _watched(board, before):
             try:
-                launcher.launch([[] for _ in numbers], initial_job_idx=numbers[0])
+                with passed_on([work.jobs[number].folder for number in numbers]):
+                    done = launcher.launch([[] for _ in numbers], initial_job_idx=numbers[0])
+            except Interrupted:
+                raise
             except Exception as error:
                 first = str(error).strip().split("\n")[0]
                 failure = f"{self.launcher_name} gave up: {type(error).__name__}: {first}"
                 board.reporter.say(failure)
-        return [_recorded(n, work.jobs[n].folder, before[n], failure) for n in numbers]
+        told = {job._return_value.number: job._return_value for job in done if _is_told(job)}
+        return [
+            told.get(n) or _recorded(n, work.jobs[n].folder, before[n], failure) for n in numbers
+        ]
 
     def _threads(self) -> int | None:
         """CPU threads of a run, where the launcher's settings say how many it may take."""
@@ -157,7 +186,7 @@ class Launching:
         chosen = self.config.hydra.launcher
         if self.launcher_name == "joblib":
             jobs = int(chosen.n_jobs)
-            return max(1, cores() // (jobs if jobs > 0 else cores() + 1 + jobs))
+            return max(1, cores() // (jobs if jobs > 0 else max(1, cores() + 1 + jobs)))
         if self.launcher_name.startswith("submitit"):
             return chosen.cpus_per_task
         if self.launcher_name == "ray":
@@ -285,8 +314,61 @@ def _recorded(number: int, path: Path, before: object, failure: str) -> Outcome:
     if state is None or _stamp(path) == before:
         return Outcome(number, "failed", failure)
     if state == "running":
-        return Outcome(number, "failed", f"it may still be running ({failure})")
+        by = f"PID {status.get('pid')} on {status.get('host')}"
+        return Outcome(number, "failed", f"it may still be running, as {by} ({failure})")
     return Outcome(number, str(state), status.get("reason"))
+
+
+def _is_told(job: Any) -> bool:
+    """Whether a job's return is an outcome; an exception in its place is not."""
+    return isinstance(getattr(job, "_return_value", None), Outcome)
+
+
+def wait_until_free(path: Path) -> None:
+    """Wait while another process trains a run."""
+    while True:
+        try:
+            with RunFolder(path).locked():
+                return
+        except Held:
+            time.sleep(HELD_SECONDS)
+
+
+@contextlib.contextmanager
+def passed_on(folders: Sequence[Path]) -> Iterator[None]:
+    """A signal to stop is passed on to the processes of the launcher on this machine.
+
+    Their runs are given some seconds to save, then `Interrupted` is raised.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame: Any) -> None:
+        signal.signal(number, before[number])
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.terminate()
+        until = time.monotonic() + SAVING_SECONDS
+        while time.monotonic() < until and any(map(_runs_here, folders)):
+            time.sleep(0.1)
+        raise Interrupted(number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _runs_here(path: Path) -> bool:
+    """Whether a process of this machine, and alive, is training a run."""
+    status = RunFolder(path).state()
+    here = status.get("state") == "running" and status.get("host") == platform.node()
+    return here and isinstance(status.get("pid"), int) and psutil.pid_exists(status["pid"])
 
 
 def _stamp(path: Path) -> object:

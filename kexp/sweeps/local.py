@@ -39,7 +39,7 @@ class Local:
     threads: Count | None = None
     jobs_per_gpu: Count = 1
     time_limit: Positive | None = None
-    growth_mib: Count | None = 1000
+    growth_mib: Count | None = 500
 
 
 def local_settings(values: dict[str, Any]) -> Local:
@@ -102,16 +102,16 @@ def _rounds(
 
 def _saved(work: Work, slots: list[Slot]) -> Iterator[Outcome]:
     """Have every run under way save and end."""
-    busy = [slot for slot in slots if slot.busy]
-    for slot in busy:
-        slot.stop()
     until = time.monotonic() + SAVING_SECONDS
-    for slot in busy:
-        wait([slot.future], timeout=max(0.0, until - time.monotonic()))
-        if slot.future.done():
-            outcome = slot.collect()
-            work.board.ended(outcome)
-            yield outcome
+    while (busy := [slot for slot in slots if slot.busy]) and time.monotonic() < until:
+        for slot in busy:
+            slot.stop()  # of those, too, whose process has only just been started
+        _wait(busy)
+        for slot in busy:
+            if slot.future.done():
+                outcome = slot.collect()
+                work.board.ended(outcome)
+                yield outcome
 
 
 def _wait(busy: list[Slot]) -> None:

@@ -11,15 +11,12 @@ from kexp.errors import ConfigError
 from kexp.experiment import Experiment
 from kexp.store import RunFolder
 from kexp.sweeps.board import last_epoch
-from kexp.sweeps.work import Job
+from kexp.sweeps.work import FAILED, Job
 
 if TYPE_CHECKING:
     from kexp.api import Session
 
 Action = Literal["train", "go on", "retry", "skip", "leave"]
-
-FAILED = ("failed", "diverged", "oom", "timeout")
-"""States of runs that are trained again only if that is asked for."""
 
 WORDS: dict[Action, str] = {
     "train": "to train",
@@ -59,7 +56,7 @@ def planned(
     for overrides, experiment, label in zip(jobs, experiments, labels(jobs), strict=True):
         chosen, settled = session.settled(experiment, overrides)
         action, because, reason = _action(RunFolder(chosen.folder), chosen, force, retry_failed)
-        job = job_of(chosen, settled, label)
+        job = job_of(chosen, settled, label, again=action == "retry")
         found.append(Planned(job, action, because, chosen.identity, reason))
     return list({plan.job.folder: plan for plan in found}.values())
 
@@ -70,10 +67,10 @@ def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
     return [" ".join(o for o in job if o not in shared) for job in jobs]
 
 
-def job_of(e: Experiment, overrides: Sequence[str], label: str = "") -> Job:
+def job_of(e: Experiment, overrides: Sequence[str], label: str = "", again: bool = False) -> Job:
     """The job that trains an experiment; its label in the sweep is the run's own if not given."""
     device = e.backend.device
-    return Job(tuple(overrides), e.folder, label or e.label, e.training.epochs, device)
+    return Job(tuple(overrides), e.folder, label or e.label, e.training.epochs, device, again)
 
 
 def told(plans: Sequence[Planned]) -> str:

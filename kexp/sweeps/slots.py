@@ -29,6 +29,8 @@ from kexp.sweeps.work import Outcome, Work
 SAVING_SECONDS = 30.0
 """How long a run that was asked to stop may take to save before its process is killed."""
 
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+
 
 class Slot:
     """One worker process, started when it is first needed."""
@@ -39,6 +41,10 @@ class Slot:
         self.peak_mib = 0.0
         self._pool: ProcessPool | None = None
         self._first_mib: float | None = None
+        self.limit: float | None = None
+        self._began: float | None = None
+        self._stopped_at: float | None = None
+        self._out_of_time = False
 
     @property
     def busy(self) -> bool:
@@ -60,7 +66,8 @@ class Slot:
             )
             self._first_mib = None
         self.number, self.folder = number, RunFolder(work.jobs[number].folder)
-        self.limit, self._began, self._stopped_at = seconds, None, None
+        self._began, self._stopped_at, self._out_of_time = None, None, False
+        self.limit = seconds
         self._killed_for_memory = processes_killed_for_memory()
         self.future: Future = self._pool.schedule(worker.train, (work.alone(number), number))
 
@@ -70,9 +77,10 @@ class Slot:
         if self._began is None and self.future.running():
             self._began = now
         if self.limit and self._began and now - self._began > self.limit:
+            self._out_of_time = self._out_of_time or self._stopped_at is None
             self.stop()
         if self._stopped_at and now - self._stopped_at > SAVING_SECONDS and self.pid:
-            _signal(self.pid, signal.SIGKILL)
+            _signal(self.pid, KILL)
         self.peak_mib = max(self.peak_mib, resident_mib(self.pid) if self.pid else 0.0)
 
     def stop(self) -> None:
@@ -110,6 +118,8 @@ class Slot:
             return self.future.result()
         if isinstance(error, Interrupted):
             return self._ended(number, "interrupted", str(error))
+        if self._stopped_at and not self._out_of_time:
+            return self._ended(number, "interrupted", "stopped before it could save")
         if not isinstance(error, ProcessExpired):
             return Outcome(number, "failed", f"its process could not be used: {error}")
         state = self.folder.state().get("state")
@@ -119,7 +129,7 @@ class Slot:
 
     def _ended(self, number: int, state: str, reason: str | None) -> Outcome:
         """The outcome, after a time limit told as such; written down where the run could not."""
-        if self._stopped_at and self.limit and state != "finished":
+        if self._out_of_time and state != "finished":
             state, reason = "timeout", f"stopped after the time limit of {self.limit:g} s"
         if state not in ("finished", "interrupted"):
             with contextlib.suppress(KexpError, OSError):
@@ -128,7 +138,7 @@ class Slot:
 
     def _cause_of_death(self, exitcode: int | None) -> tuple[str, str]:
         before, after = self._killed_for_memory, processes_killed_for_memory()
-        if exitcode == -signal.SIGKILL and before is not None and (after or 0) > before:
+        if exitcode == -KILL and before is not None and (after or 0) > before:
             return "oom", (
                 "its process was killed because memory ran out; fewer runs at once "
                 "(hydra.launcher.n_jobs) or a smaller training.batch_size need less"
@@ -172,5 +182,5 @@ def _main_hidden() -> Iterator[None]:
 
 
 def _signal(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(OSError):
         os.kill(pid, number)

@@ -15,7 +15,11 @@ from kexp.backends import set_default_threads
 from kexp.errors import Held, Interrupted
 from kexp.progress import Reporter
 from kexp.recording import ending
+from kexp.store import RunFolder
 from kexp.sweeps.machine import resident_mib
+
+FAILED = ("failed", "diverged", "oom", "timeout")
+"""States of runs that are trained again only if that is asked for."""
 
 REQUEUED_AT = ("SIGUSR1", "SIGUSR2")
 """Signals by which a cluster warns a job of its end; it wants to be queued again then."""
@@ -25,6 +29,7 @@ REQUEUED_AT = ("SIGUSR1", "SIGUSR2")
 class Job:
     """One run: its overrides, data already settled, and the folder of its record.
 
+    A run that has failed, as another process may have found meanwhile, is trained only if `again`.
     `trial` belongs to a search and hears of every epoch: it may stop the run.
     """
 
@@ -33,6 +38,7 @@ class Job:
     label: str
     epochs: int
     device: str = "auto"
+    again: bool = False
     trial: Any = None
 
 
@@ -103,6 +109,9 @@ class Work:
         assert job is not None
         if job.trial is not None:
             reporter = job.trial.watching(reporter, job.folder)
+        status = RunFolder(job.folder).state()
+        if status.get("state") in FAILED and not (job.again or self.force):
+            return Outcome(number, status["state"], status.get("reason"), resident_mib())
         try:
             session = Session(self.config_dir, self.modules, reporter)
             session.train(session.experiment(job.overrides), self.force)

@@ -126,10 +126,8 @@ class Loop:
             "epoch": epoch,
             "learning_rate": trained["learning_rate"],
             "training": {"objective": trained["objective"]},
-            **self.meter.epoch(self.engine),
+            **self._measured(epoch),
         }
-        if not np.isfinite(record["validation"]["objective"]):
-            raise Diverged(f"the objective on validation is not finite after epoch {epoch}")
         self.history.append(record)
         if self.best_epoch() == epoch:
             self.best = checkpoint.values(self._model)
@@ -138,6 +136,12 @@ class Loop:
         self.folder.beat()
         self.measuring_seconds += time.perf_counter() - started
         self.reporter.epoch(record, self.training.epochs)
+
+    def _measured(self, epoch: int) -> dict[str, Any]:
+        try:
+            return self.meter.epoch(self.engine)
+        except Diverged as error:
+            raise Diverged(f"{error} after epoch {epoch}") from None
 
     def test(self) -> dict[str, dict[str, float]]:
         """The test split with the last and with the best weights; leaves the best in the model."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from kexp import measures
 from kexp.data import Splits
+from kexp.errors import Diverged
 from kexp.streams import Streams
 from kexp.tasks import Batch, Task
 from kexp.training.engine import Engine
@@ -28,8 +29,8 @@ class Meter:
     def epoch(self, engine: Engine) -> dict[str, Any]:
         """Fit, objective and yardsticks of probe and validation, their gaps, penalty and norms."""
         penalty = _number(engine.objective.penalty())
-        probe, predictions = self._split(engine, self.batches["probe"], penalty)
-        validation, _ = self._split(engine, self.batches["validation"], penalty)
+        probe, predictions = self._split(engine, self.batches["probe"], penalty, "probe")
+        validation, _ = self._split(engine, self.batches["validation"], penalty, "validation")
         gaps = {
             name: measures.gap(name, validation[name], probe[name])
             for name in ("fit", *self.task.yardsticks)
@@ -53,7 +54,8 @@ class Meter:
     ) -> tuple[dict[str, float], dict[str, Any], dict[str, np.ndarray]]:
         """The same, with the task's diagnosis of the predictions and some examples to look at."""
         batches = self._test()
-        values, predictions = self._split(engine, batches, _number(engine.objective.penalty()))
+        penalty = _number(engine.objective.penalty())
+        values, predictions = self._split(engine, batches, penalty, "test")
         diagnosis = self.task.diagnosis(predictions, batches)
         return values, diagnosis, self.task.exhibits(predictions, batches)
 
@@ -74,7 +76,7 @@ class Meter:
         return {**measured, "gap": gaps}
 
     def _split(
-        self, engine: Engine, batches: list[Batch], penalty: float
+        self, engine: Engine, batches: list[Batch], penalty: float, name: str
     ) -> tuple[dict[str, float], list[np.ndarray]]:
         predictions = [engine.predict(b.x) for b in batches]
         losses = [
@@ -86,6 +88,8 @@ class Meter:
             for p, b in zip(predictions, batches, strict=True)
         ]
         fit = float(np.mean(np.concatenate(losses), dtype=np.float64))
+        if not np.isfinite(fit + penalty):
+            raise Diverged(f"the objective on {name} is not finite")
         measured = self.task.measure(predictions, batches)
         return {"fit": fit, "objective": fit + penalty, **measured}, predictions
 
