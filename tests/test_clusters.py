@@ -15,6 +15,7 @@ import pytest
 
 import kexp
 from tests.conftest import read, tiny
+from tests.test_docs import skip_without
 from tests.test_faults_runs import assert_same
 from tests.test_faults_sweeps import command, epochs_logged, runs_of, states, wait_until
 
@@ -39,7 +40,7 @@ def test_f69_a_submitit_job_is_preempted_and_queued_again(
     name: str, folder: Path, undisturbed: Path
 ) -> None:
     """A cluster's warning: the run saves, the job is queued again and goes on at that step."""
-    pytest.importorskip("submitit")
+    skip_without("submitit")
     results = folder / "results"
     launcher = ["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=1"]
     words = command(*tiny("mnist_convnet", folder, *LONGER), *launcher)
@@ -100,7 +101,7 @@ def raylets_used(results: Path, process: subprocess.Popen) -> set[int]:
 @pytest.mark.slow
 def test_ray_on_two_nodes(folder: Path, undisturbed: Path) -> None:
     """Runs are trained on both nodes, and are the same as without a cluster."""
-    pytest.importorskip("ray")
+    skip_without("ray")
     results = folder / "results"
     with two_nodes() as (address, _):
         launcher = ["hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}"]
@@ -117,7 +118,7 @@ def test_ray_on_two_nodes(folder: Path, undisturbed: Path) -> None:
 @pytest.mark.slow
 def test_ray_loses_a_node(folder: Path, undisturbed: Path) -> None:
     """The run of a node that dies is tried again on the other one, from its checkpoint."""
-    pytest.importorskip("ray")
+    skip_without("ray")
     results = folder / "results"
     with two_nodes() as (address, nodes):
         launcher = [

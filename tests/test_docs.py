@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -29,6 +30,16 @@ SWEEPS = [words for words in COMMANDS if words[0] == "sweep"]
 RUNS = [words for words in COMMANDS if words[0] == "run" and "--config-dir" not in words]
 
 
+EXTRAS = ("ray", "submitit", "optuna", "mlflow", "tensorboard")
+
+
+def skip_without(*packages: str) -> None:
+    """Skip where a package is missing. None is imported: submitit closes pytest's log."""
+    for name in packages:
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
+
+
 @pytest.fixture
 def nothing_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(Session, "_fetch", lambda *_: None)
@@ -42,9 +53,8 @@ def test_there_are_commands() -> None:
 @pytest.mark.parametrize("words", SWEEPS, ids=" ".join)
 def test_sweeps(words: list[str], nothing_is_fetched: None, capsys: pytest.CaptureFixture) -> None:
     """Launcher, sweeper and their settings are taken, and every run is composed."""
-    for name in ("ray", "submitit", "optuna", "mlflow", "tensorboard"):
-        if any(name in word for word in words):
-            pytest.importorskip(name)
+    needed = [name for name in EXTRAS if any(name in word for word in words)]
+    skip_without(*needed)
     once = [word for word in words if word != "--dry-run"]
     assert main([*once, "--dry-run"]) == 0, capsys.readouterr().err
 
@@ -52,14 +62,12 @@ def test_sweeps(words: list[str], nothing_is_fetched: None, capsys: pytest.Captu
 @pytest.mark.parametrize("words", RUNS, ids=" ".join)
 def test_runs(words: list[str], nothing_is_fetched: None) -> None:
     if any("track=" in word for word in words):
-        pytest.importorskip("tensorboard")
-        pytest.importorskip("mlflow")
+        skip_without("tensorboard", "mlflow")
     Session().experiment([word for word in words[1:] if "=" in word])
 
 
 def test_settings_in_tables_exist(nothing_is_fetched: None, capsys: pytest.CaptureFixture) -> None:
-    """What the tables of docs/sweeps.md and docs/search.md name is known."""
-    pytest.importorskip("optuna")
+    """What the tables of docs/sweeps.md names is known."""
     launcher = re.findall(r"`hydra\.launcher\.(\w+)`", (ROOT / "docs" / "sweeps.md").read_text())
     for name in launcher:
         words = ["sweep", "task=ridge", f"hydra.launcher.{name}=7", "--dry-run"]

@@ -22,9 +22,9 @@ from pebble import ProcessExpired, ProcessPool
 
 from kexp.errors import Interrupted, KexpError
 from kexp.store import RunFolder
-from kexp.sweeps import worker
 from kexp.sweeps.machine import Share, processes_killed_for_memory, resident_mib
 from kexp.sweeps.work import Outcome, Work
+from kexp.sweeps.worker import start, train
 
 SAVING_SECONDS = 30.0
 """How long a run that was asked to stop may take to save before its process is killed."""
@@ -62,14 +62,14 @@ class Slot:
         if self._pool is None:
             self._context = CleanSpawn()
             self._pool = ProcessPool(
-                1, initializer=worker.start, initargs=(self.share,), context=self._context
+                1, initializer=start, initargs=(self.share,), context=self._context
             )
             self._first_mib = None
         self.number, self.folder = number, RunFolder(work.jobs[number].folder)
         self._began, self._stopped_at, self._out_of_time = None, None, False
         self.limit = seconds
         self._killed_for_memory = processes_killed_for_memory()
-        self.future: Future = self._pool.schedule(worker.train, (work.alone(number), number))
+        self.future: Future = self._pool.schedule(train, (work.alone(number), number))
 
     def watch(self) -> None:
         """Keep the time limit, and note how large the process has become."""
