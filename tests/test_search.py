@@ -97,7 +97,6 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(api, "run_experiment", pretended)
     monkeypatch.setattr("kexp.sweeps.launching.Launching.stream", at_once)
-    monkeypatch.setattr("kexp.sweeps.work._forget", lambda: None)
 
 
 class Said(Reporter):
