@@ -110,21 +110,42 @@ class Live(Lines):
         self._bar.update(self._task, completed=epoch - 1 + done / total)
 
 
-class Logged(Reporter):
-    """Passes everything on to another reporter, and what is said to a log as well."""
+class Passing(Reporter):
+    """Passes everything on to another reporter; the base of those that do more besides."""
+
+    def __init__(self, reporter: Reporter):
+        self._reporter = reporter
+
+    def say(self, text: str) -> None:
+        """Pass on."""
+        self._reporter.say(text)
+
+    def steps(self, epoch: int, done: int, total: int) -> None:
+        """Pass on."""
+        self._reporter.steps(epoch, done, total)
+
+    def epoch(self, record: dict[str, Any], epochs: int) -> None:
+        """Pass on."""
+        self._reporter.epoch(record, epochs)
+
+    @contextlib.contextmanager
+    def running(self, epochs: int, yardstick: str) -> Iterator[None]:
+        """Pass on."""
+        with self._reporter.running(epochs, yardstick):
+            yield
+
+
+class Logged(Passing):
+    """Passes everything on, and writes to a log what is said."""
 
     def __init__(self, reporter: Reporter, log: TextIO):
-        self._reporter, self._log = reporter, log
-        self._yardstick = "fit"
+        super().__init__(reporter)
+        self._log, self._yardstick = log, "fit"
 
     def say(self, text: str) -> None:
         """Say and log the line."""
         print(text, file=self._log, flush=True)
         self._reporter.say(text)
-
-    def steps(self, epoch: int, done: int, total: int) -> None:
-        """Pass on; a log has no bar."""
-        self._reporter.steps(epoch, done, total)
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
         """Log the epoch's line, and pass the epoch on."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kexp.errors import Interrupted
-from kexp.progress import Reporter
+from kexp.progress import Passing, Reporter
 from kexp.store import Record, RunFolder, read_run
 from kexp.tracking.base import NoTracker, Sink, Tracker
 from kexp.tracking.contents import Epoch, epoch_of, epochs_of, is_later
@@ -48,25 +48,18 @@ def tracked(
         told.end(patience)
 
 
-class Tracked(Reporter):
+class Tracked(Passing):
     """Passes everything on to another reporter, and the epochs to a tracker as well."""
 
     def __init__(
         self, reporter: Reporter, tracker: Tracker, folder: RunFolder, known: dict[str, Any]
     ):
-        self._reporter, self._tracker, self._folder = reporter, tracker, folder
+        super().__init__(reporter)
+        self._tracker, self._folder = tracker, folder
         self._sending = Sending(tracker, folder.path, known)
         if tracker in HUNG:
             self._sending.fault = "it has not answered before in this process"
         self._told = False
-
-    def say(self, text: str) -> None:
-        """Pass on."""
-        self._reporter.say(text)
-
-    def steps(self, epoch: int, done: int, total: int) -> None:
-        """Pass on."""
-        self._reporter.steps(epoch, done, total)
 
     @contextlib.contextmanager
     def running(self, epochs: int, yardstick: str) -> Iterator[None]:

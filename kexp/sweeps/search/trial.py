@@ -10,7 +10,7 @@ from typing import Any
 
 from kexp.analysis.quantities import Quantity
 from kexp.errors import Pruned
-from kexp.progress import Reporter
+from kexp.progress import Passing, Reporter
 from kexp.store import RunFolder
 from kexp.store.reading import read_history
 from kexp.sweeps.search.aims import value_after
@@ -33,24 +33,17 @@ class Trial:
         return Watching(reporter, self, RunFolder(folder))
 
 
-class Watching(Reporter):
+class Watching(Passing):
     """Passes everything on, reports every epoch to the search, and stops the run if it says so."""
 
     def __init__(self, reporter: Reporter, trial: Trial, folder: RunFolder):
-        self._reporter, self._trial, self._folder = reporter, trial, folder
+        super().__init__(reporter)
+        self._trial, self._folder = trial, folder
         self._monitor = "fit"
         self._history: list[dict[str, Any]] = []
         self._open = contextlib.ExitStack()
         self._at: tuple[Any, int, Any] | None = None
         self._given_up = False
-
-    def say(self, text: str) -> None:
-        """Pass on."""
-        self._reporter.say(text)
-
-    def steps(self, epoch: int, done: int, total: int) -> None:
-        """Pass on."""
-        self._reporter.steps(epoch, done, total)
 
     @contextlib.contextmanager
     def running(self, epochs: int, yardstick: str) -> Iterator[None]:
