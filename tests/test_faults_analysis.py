@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import kexp
 from kexp.analysis.load import read_records
 from kexp.cli import main
-from kexp.store import RunFolder
+from kexp.store import RunFolder, reading
 from tests.records import change, epochs_of, write_run, write_study
 
 CORRUPT = {
@@ -275,9 +275,14 @@ def test_f52_clocks(
     assert status["heartbeat"] == started and 0 <= status["seconds"] < 60
 
 
-def writer(results: Path, count: int, ready: Any) -> None:
-    """Trains nothing, but writes as runs do: status, epochs one by one, summary, end."""
+def writer(results: Path, count: int, ready: Any, looking: Any) -> None:
+    """Trains nothing, but writes as runs do: status, epochs one by one, summary, end.
+
+    Every ten runs it waits until the reader has begun another look.
+    """
     for seed in range(count):
+        if seed % 10 == 0 and seed:
+            looking.acquire()
         source = write_run(results / "made", {"dropout": "none"}, seed, {"gap": 1.0 + seed})
         folder = RunFolder(results / "seen" / "study" / f"seed={seed}")
         folder.path.mkdir(parents=True)
@@ -297,13 +302,14 @@ def test_f56_reading_while_runs_are_written(tmp_path: Path, capsys: pytest.Captu
     """Every row is that of a whole run, and none is lost again."""
     count = 60
     context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    process = context.Process(target=writer, args=(tmp_path, count, ready))
+    ready, looking = context.Event(), context.Semaphore(0)
+    process = context.Process(target=writer, args=(tmp_path, count, ready, looking))
     process.start()
     try:
         assert ready.wait(30)
         seen, looks = 0, 0
         while process.is_alive():
+            looking.release()
             seen, looks = look(tmp_path / "seen", seen, capsys), looks + 1
         process.join()
         assert process.exitcode == 0 and looks > 3
@@ -311,6 +317,28 @@ def test_f56_reading_while_runs_are_written(tmp_path: Path, capsys: pytest.Captu
     finally:
         process.kill()
         process.join()
+
+
+@pytest.mark.parametrize("name", ["summary.json", "status.json"])
+def test_f56_a_file_that_comes_while_it_is_looked_for(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not there when it was read: that it is there right after is no damage."""
+    run = write_run(tmp_path, {"dropout": "none"}, 0, {"gap": 1.0})
+    hidden = (run / name).rename(run / "hidden")
+    read = reading._content
+
+    def late(path: Path, largest: int) -> bytes:
+        try:
+            return read(path, largest)
+        finally:
+            if path.name == name and hidden.exists():
+                hidden.rename(path)
+
+    monkeypatch.setattr(reading, "_content", late)
+    assert reading.read_run(run).problems == []
+    assert (run / name).exists()
+    assert reading.read_run(run).summary
 
 
 def look(results: Path, seen: int, capsys: pytest.CaptureFixture) -> int:

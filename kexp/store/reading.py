@@ -64,12 +64,8 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
 def read_run(path: Path) -> Record:
     """The record at `path`, with whatever can be read of it."""
     record = Record(path)
-    for name in ("status", "summary"):
-        file = path / f"{name}.json"
-        value = read_json(file)
-        if value is None and file.exists():
-            record.problems.append(f"{file} is not a JSON object")
-        setattr(record, name, value or {})
+    record.status = _section_of(record, "status.json")
+    record.summary = _section_of(record, "summary.json")
     config = record.summary.get("config")
     recorded = config if isinstance(config, dict) else _read_config(path / "config.yaml", record)
     written = (record.summary or recorded).get("schema", SCHEMA)
@@ -84,6 +80,17 @@ def read_run(path: Path) -> Record:
         record.summary, recorded = {}, {}
     record.config = _completed(recorded)
     return record
+
+
+def _section_of(record: Record, name: str) -> dict[str, Any]:
+    """The JSON object in one of the record's files; empty where it is not there (yet)."""
+    try:
+        return _object(record.path / name)
+    except FileNotFoundError:
+        return {}
+    except UNREADABLE_JSON:
+        record.problems.append(f"{record.path / name} is not a JSON object")
+        return {}
 
 
 def _completed(config: dict[str, Any]) -> dict[str, Any]:
@@ -142,13 +149,23 @@ def _deeper(value: Any, levels: int) -> bool:
     return levels == 0 or any(_deeper(part, levels - 1) for part in below)
 
 
+UNREADABLE_JSON = (OSError, ValueError, RecursionError)
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in `path`; None where there is no file or no valid object."""
     try:
-        value = json.loads(_content(path, LARGEST))
-    except (OSError, ValueError, RecursionError):
+        return _object(path)
+    except UNREADABLE_JSON:
         return None
-    return value if isinstance(value, dict) else None
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, which is read once: another process may be replacing it."""
+    value = json.loads(_content(path, LARGEST))
+    if not isinstance(value, dict):
+        raise ValueError("no object")
+    return value
 
 
 def _content(path: Path, largest: int) -> bytes:
