@@ -6,6 +6,7 @@ summary = kexp.run("data.train_size=1000", "dropout=none")
 kexp.sweep("dropout=none,standard", "seed=range(5)")
 runs = kexp.load("results")
 what = kexp.effects("results/mnist_convnet", on=["gap", "test.error"])
+model = kexp.load_model("results/mnist_convnet/seed=0-1a2b3c4d")
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kexp.analysis.load import load
     from kexp.analysis.telling import effects_table as effects
+    from kexp.models.saved import load_model
     from kexp.sweeps import Sweep
 
 __version__ = "0.1.0"
-__all__ = ["effects", "load", "run", "sweep"]
+__all__ = ["effects", "load", "load_model", "run", "sweep"]
 
 
 def run(
@@ -74,4 +76,8 @@ def __getattr__(name: str) -> Any:
         from kexp.analysis.telling import effects_table
 
         return effects_table
+    if name == "load_model":
+        from kexp.models.saved import load_model
+
+        return load_model
     raise AttributeError(f"module 'kexp' has no attribute {name!r}")

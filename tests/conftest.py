@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,20 @@ TINY = {
     "binary": ("task=binary", "training.epochs=2"),
     "ridge": ("task=ridge", "training.epochs=2"),
 }
+
+
+ROWS = re.compile(r"test((?:_f\d\d)+)_")
+"""A test that holds a row of docs/faults.md, or several, says so in its name."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test by the rows in its name, and have its report carry them."""
+    for item in items:
+        found = ROWS.match(item.name)
+        for row in map(int, re.findall(r"\d\d", found[1]) if found else ()):
+            item.add_marker(pytest.mark.fault(row=row))
+            item.user_properties.append(("fault", row))
 
 
 def tiny(task: str, folder: Path, *overrides: str) -> list[str]:
@@ -101,3 +116,14 @@ def folder(tmp_path: Path, tiny_images: Path) -> Path:
     """A test's folder, with `data/tiny.npz` in it."""
     (tmp_path / "data").symlink_to(tiny_images)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run `LONG`, never interrupted."""
+    import kexp
+    from tests.runs import LONG
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    kexp.run(*tiny("mnist_convnet", folder, *LONG), quiet=True)
+    return the_run(folder)
