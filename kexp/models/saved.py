@@ -1,9 +1,10 @@
 """Reading the model of a run, whoever wrote it: nothing in the file is executed.
 
 Keras's safe mode refuses Lambda layers, but there have been ways around it: layers that read
-other files, functions of Keras itself that download, weights that link to files elsewhere
-(CVE-2025-1550, -8747, -9905, -12058, -12060). So a file is read only if it is made of what
-networks like kexp's are made of, and Keras's safe mode stays on besides.
+other files, functions of Keras itself that download or turn safe mode off, weights that link to
+files elsewhere or claim to be enormous (CVE-2025-1550, -8747, -9906, -12058; CVE-2026-0897,
+-1669). So a file is read only if it is made of what networks like kexp's are made of, and Keras's
+safe mode stays on besides.
 """
 
 from __future__ import annotations
