@@ -106,6 +106,11 @@ class Backend:
         """Names of the GPUs that the backend sees."""
         return []
 
+    @contextlib.contextmanager
+    def letting_go(self) -> Iterator[None]:
+        """Around a run: at its end, what the backend would keep of it for good is let go."""
+        yield
+
     def threads_in_use(self) -> int:
         """The number of threads of one operation, once the backend has started."""
         from kexp.environment import usable_cpus
@@ -162,6 +167,24 @@ class TensorFlow(Backend):
             tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
             for gpu in tf.config.get_visible_devices("GPU")
         ]
+
+    @contextlib.contextmanager
+    def letting_go(self) -> Iterator[None]:
+        """Take the run's custom gradients out of TensorFlow's registry, where each stays for good.
+
+        Every training step of Keras's optimizers registers one, which holds the whole graph (some
+        MiB; tensorflow/tensorflow#97697). Once it is compiled, a graph needs them no more.
+        """
+        from tensorflow.python.framework import ops
+
+        registry = getattr(ops.gradient_registry, "_registry", {})
+        before = set(registry)
+        try:
+            yield
+        finally:
+            for name in registry.keys() - before:
+                if name.startswith("CustomGradient-"):
+                    del registry[name]
 
     def threads_in_use(self) -> int:
         """What was set, else what TensorFlow takes of itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -12,7 +13,8 @@ from typing import Any
 import click
 
 from kexp import __version__
-from kexp.errors import Interrupted, KexpError
+from kexp.errors import Interrupted, KexpError, spelled
+from kexp.training.signals import stopping_at_once
 
 EPILOG = """\b
 Examples:
@@ -38,17 +40,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             setattr(sys, name, open(os.devnull, "w"))
     if adapt := getattr(sys.stdout, "reconfigure", None):
         adapt(errors="replace")  # λ where a terminal or a pipe takes ASCII only
+    with stopping_at_once() as signals:
+        code = _exit_code(arguments, signals)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:  # the reader has gone, as in `kexp list | head -1`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
+
+
+def _exit_code(arguments: Sequence[str], signals: Sequence[int]) -> int:
+    """Run a command line; `signals` fills with those that stop it at once."""
     try:
-        code = commands.main(arguments, prog_name="kexp", standalone_mode=False) or 0
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # the reader has gone, as in `kexp list | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return commands.main(arguments, prog_name="kexp", standalone_mode=False) or 0
+    except BrokenPipeError:
         return 1
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
+        if signals:
+            return _complain(str(error := Interrupted(signals[0])), error.exit_code, arguments)
         return _complain("stopped from the keyboard", 130, arguments)
     except Interrupted as error:
         return _complain(
@@ -64,13 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _complain(text: str, code: int, arguments: Sequence[str]) -> int:
     if "--debug" in arguments:
         traceback.print_exc()
-    print(f"kexp: {_harmless(text)}", file=sys.stderr)
+    harmless = spelled(text, keep="\n")
+    with contextlib.suppress(BrokenPipeError):
+        print(f"kexp: {harmless}", file=sys.stderr)
     return code
-
-
-def _harmless(text: str) -> str:
-    """The text with characters that a terminal would obey, such as escapes, spelled out."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -161,8 +171,8 @@ def list_options(what: str | None, config_dir: str | None, plot: Path | None) ->
         from kexp.reference import draw_losses
 
         draw_losses(plot)
-        print(f"written: {plot}")
-    print(listing(what, config_dir))
+        print(spelled(f"written: {plot}"))
+    print(spelled(listing(what, config_dir), keep="\n"))
 
 
 @commands.command()

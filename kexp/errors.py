@@ -1,6 +1,36 @@
 """Errors that are meant to be read by a person: no traceback is shown for them."""
 
+import os
+import re
 import signal
+
+SECRET = re.compile(r"oc\.env:\s*['\"]?(\w+)")
+SHORTEST_SECRET = 4
+"""What is shorter is no secret, and may be part of any word."""
+
+LONGEST_SHOWN = 59
+"""Characters of a long value that a message shows at least."""
+
+
+def without_secrets(text: str, config: str) -> str:
+    """The text with the values of the environment variables that a config names taken out.
+
+    `${oc.env:NAME}` stands in their place, as it does in the config.
+    """
+    for name in sorted(set(SECRET.findall(config))):
+        value = os.environ.get(name, "")
+        if len(value) < SHORTEST_SECRET:
+            continue
+        for form in (value, repr(value)[1:-1], value[:LONGEST_SHOWN]):
+            text = text.replace(form, f"${{oc.env:{name}}}")
+    return text
+
+
+def spelled(text: str, keep: str = "") -> str:
+    """The text with characters that a terminal obeys, but those to `keep`, spelled out."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 
 
 class KexpError(Exception):
@@ -26,6 +56,12 @@ class DataMissing(DataError):
 
 class StoreError(KexpError):
     """A record cannot be written, or must not be overwritten."""
+
+
+class NoRuns(StoreError):
+    """The command line names a place where there is no run."""
+
+    exit_code = 2
 
 
 class Held(StoreError):

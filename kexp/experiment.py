@@ -9,6 +9,7 @@ from typing import Any
 from kexp.backends import Backend
 from kexp.data import DataSet
 from kexp.dropouts import DropoutChoice
+from kexp.errors import without_secrets
 from kexp.models import Model
 from kexp.norms import NormChoice
 from kexp.optimizers import Optimizer
@@ -52,3 +53,7 @@ class Experiment:
     options: dict[str, str]
     label: str
     command: tuple[str, ...] = ()
+
+    def hidden(self, text: str) -> str:
+        """A text to be written to disk, without the values behind `${oc.env:…}` in the config."""
+        return without_secrets(text, self.config_text)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from kexp.errors import spelled
 from kexp.measures import YARDSTICKS
 
 
@@ -39,7 +40,7 @@ class Lines(Reporter):
     def say(self, text: str) -> None:
         """Print the line."""
         try:
-            print(text, file=self._out, flush=True)
+            print(spelled(text, keep="\n"), file=self._out, flush=True)
         except BrokenPipeError:  # the reader has gone; the training has not
             self._out = open(os.devnull, "w")
 
@@ -66,7 +67,8 @@ class Live(Lines):
         if self._bar is None:
             super().say(text)
         else:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            harmless = spelled(text, keep="\n")
+            self._bar.console.print(harmless, markup=False, highlight=False, soft_wrap=True)
 
     def console(self) -> Any:
         """A rich console on the output."""
@@ -144,7 +146,7 @@ class Logged(Passing):
 
     def say(self, text: str) -> None:
         """Say and log the line."""
-        print(text, file=self._log, flush=True)
+        print(spelled(text, keep="\n"), file=self._log, flush=True)
         self._reporter.say(text)
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import io
 import os
 import sys
 import traceback
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from kexp import environment
@@ -16,7 +16,7 @@ from kexp.data import Collection
 from kexp.errors import KexpError, OutOfMemory, StoreError
 from kexp.experiment import Experiment
 from kexp.progress import Logged, Reporter
-from kexp.store import RunFolder, atomic, read_run
+from kexp.store import RunFolder, read_run
 from kexp.store.differences import differences
 from kexp.store.names import SCHEMA
 from kexp.store.reading import read_json
@@ -57,16 +57,22 @@ def recorded(folder: RunFolder, e: Experiment, reporter: Reporter) -> Iterator[R
     Gives a reporter that writes to the log what it says.
     """
     header = f"schema: {SCHEMA}\nidentity: {e.identity}\n"
-    atomic.write_text(folder.config, header + e.config_text)
+    folder.write_text(folder.config, header + e.config_text)
     folder.start()
-    with _logged(folder.log) as log:
+    with _logged(folder, e) as log:
         try:
             with folder.beating():
                 yield Logged(reporter, log)
         except BaseException as error:
+            _hide(error, e.hidden)
             state, reason = ending(error)
-            folder.end(state, reason)
-            print(reason if isinstance(error, KexpError) else traceback.format_exc(), file=log)
+            reason = e.hidden(reason)
+            text = reason if isinstance(error, KexpError) else traceback.format_exc()
+            try:
+                folder.end(state, reason)
+                print(text, file=log)
+            except StoreError as fault:  # told, but not in place of what it comes after
+                reporter.say(f"how the run ended cannot be recorded: {fault}")
             if state == "oom":
                 raise OutOfMemory(reason) from error
             raise
@@ -93,7 +99,7 @@ def write_environment(
                 f"begun with {begun} thread{'' if begun == 1 else 's'}, going on with "
                 f"{found['threads']}: not the same bit for bit"
             )
-    atomic.write_json(folder.environment, found)
+    folder.write_json(folder.environment, found)
     return data
 
 
@@ -110,11 +116,16 @@ def write_result(
     folder: RunFolder, model: Any, exhibits: dict[str, Any], summary: dict[str, Any]
 ) -> None:
     """Write the model, which holds its best weights, examples to look at, and then the summary."""
-    atomic.write_arrays(folder.examples, exhibits)
-    partial = folder.path / ".partial.keras"
-    model.save(partial)
-    partial.replace(folder.model)
-    atomic.write_json(folder.summary, summary)
+    folder.write_arrays(folder.examples, exhibits)
+    folder.save_model(model)
+    folder.write_json(folder.summary, summary)
+
+
+def _hide(error: BaseException, hidden: Callable[[str], str]) -> None:
+    """Take secrets out of an exception, whose text may be written down elsewhere too."""
+    error.args = tuple(hidden(a) if isinstance(a, str) else a for a in error.args)
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        error.filename = hidden(error.filename)
 
 
 def ending(error: BaseException) -> tuple[str, str]:
@@ -123,6 +134,8 @@ def ending(error: BaseException) -> tuple[str, str]:
         return error.state, str(error)
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", "stopped from the keyboard"
+    if isinstance(error, SystemExit):
+        return "failed", f"something in the run called sys.exit({error.code!r})"
     reason = _in_short(error)
     if type(error).__name__ == "ResourceExhaustedError" or reason.startswith("MemoryError"):
         return "oom", "out of memory; a smaller training.batch_size needs less"
@@ -137,6 +150,32 @@ def _in_short(error: BaseException) -> str:
     return ": ".join([type(error).__name__, *lines[:1]])
 
 
+class _Log(io.TextIOBase):
+    """The log of a run, without secrets of its config.
+
+    A text that cannot be written to it in full is a `StoreError`, at once.
+    """
+
+    def __init__(self, folder: RunFolder, hidden: Callable[[str], str]):
+        self._folder, self._hidden = folder, hidden
+        with folder.writing(folder.log):
+            self._file = open(folder.log, "ab", buffering=0)
+
+    def write(self, text: str) -> int:
+        left = memoryview(self._hidden(text).encode(errors="replace"))
+        with self._folder.writing(self._folder.log):
+            while left:
+                left = left[self._file.write(left) :]
+        return len(text)
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 class _Tee:
     """A text stream that also writes to a log file."""
 
@@ -145,7 +184,6 @@ class _Tee:
 
     def write(self, text: str) -> int:
         self._log.write(text)
-        self._log.flush()
         return self._stream.write(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -153,9 +191,9 @@ class _Tee:
 
 
 @contextlib.contextmanager
-def _logged(path: Path) -> Iterator[TextIO]:
-    """Copy what Python prints inside to the file `path`, which is given."""
-    with open(path, "a", encoding="utf-8", errors="replace") as log:
+def _logged(folder: RunFolder, e: Experiment) -> Iterator[TextIO]:
+    """Copy what Python prints inside to the log of a run, which is given."""
+    with _Log(folder, e.hidden) as log:
         out: Any = _Tee(sys.stdout, log)
         err: Any = _Tee(sys.stderr, log)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,7 +11,14 @@ from kexp.data.keeping import loaded
 from kexp.errors import KexpError
 from kexp.experiment import Experiment
 from kexp.progress import Reporter
-from kexp.recording import recorded, refuse_other_run, sent, write_environment, write_result
+from kexp.recording import (
+    ending,
+    recorded,
+    refuse_other_run,
+    sent,
+    write_environment,
+    write_result,
+)
 from kexp.store import RunFolder, read_run
 from kexp.streams import Streams
 from kexp.summary import headline, summarise
@@ -23,40 +31,46 @@ ONE_AT_A_TIME = threading.Lock()
 def run(experiment: Experiment, reporter: Reporter, force: bool = False) -> dict[str, Any]:
     """Train one experiment and return its summary; a finished run is not trained again.
 
-    Raises a `KexpError` where it fails; the record then says why.
+    Raises a `KexpError` where it fails; the record then says why. So does a signal to stop, which
+    is `Interrupted` even if it came when the run was all but finished.
     """
     if not ONE_AT_A_TIME.acquire(blocking=False):
         raise KexpError("a run is being trained in this process; one at a time, or use processes")
     try:
         return _run(experiment, reporter, force)
     except SystemExit as error:
-        raise KexpError(f"something in the run called sys.exit({error.code!r})") from error
+        raise KexpError(ending(error)[1]) from error
     finally:
         ONE_AT_A_TIME.release()
 
 
 def _run(experiment: Experiment, reporter: Reporter, force: bool) -> dict[str, Any]:
     folder = RunFolder(experiment.folder)
-    with folder.locked():
+    with stopping() as check, folder.locked():
         if force:
             folder.clear()
         refuse_other_run(folder, experiment)
         summary = read_run(folder.path).summary
         if summary and folder.state().get("state") == "finished":
             reporter.say(f"already finished, nothing to do: {folder.path} (--force trains again)")
-            reporter.say(summary["verdict"])
+            reporter.say(str(summary.get("verdict", "")))
             return summary
         with (
             sent(folder, experiment, reporter) as told,
             recorded(folder, experiment, told) as logged,
         ):
-            return _train(experiment, folder, logged)
+            summary = _train(experiment, folder, logged, check)
+        check()  # a signal that came too late for this run is meant for what comes after it, too
+        return summary
 
 
-def _train(e: Experiment, folder: RunFolder, reporter: Reporter) -> dict[str, Any]:
+def _train(
+    e: Experiment, folder: RunFolder, reporter: Reporter, check: Callable[[], None]
+) -> dict[str, Any]:
     """θ̂ = argmin (1/N) Σ L(y, ŷ) + λR(θ), measured after every epoch."""
-    with stopping() as check, ExitStack() as stack:
+    with ExitStack() as stack:
         device = e.backend.start()
+        stack.enter_context(e.backend.letting_go())
         from kexp.models import fresh_model
         from kexp.objective import Objective
         from kexp.training.distribution import Placed

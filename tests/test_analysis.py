@@ -90,7 +90,7 @@ def test_what_is_not_a_number_does_not_stop_the_table(study: Path) -> None:
 
 @pytest.mark.parametrize("place", ["nowhere", "."])
 def test_no_runs(place: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["compare", str(tmp_path / place)]) == 1
+    assert main(["compare", str(tmp_path / place)]) == 2
     assert str(tmp_path / place) in capsys.readouterr().err
 
 
@@ -100,7 +100,7 @@ def test_show_and_its_picture(study: Path, capsys: pytest.CaptureFixture) -> Non
     out = capsys.readouterr().out
     assert "verdict: fine" in out and "NLL over epochs" in out and "dropout.rate" in out
     assert png.read_bytes().startswith(b"\x89PNG") and png.stat().st_size > 5_000
-    assert main(["show", str(study)]) == 1
+    assert main(["show", str(study)]) == 2
     assert "is not a run" in capsys.readouterr().err
 
 

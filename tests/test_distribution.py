@@ -209,6 +209,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_dropout_differs_between_replicas() -> None:
     """Another mask on each device and at each call, of the right rate; the first as on one."""
     told = json.loads(ended(process(MASKS, 2)).strip().splitlines()[-1])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +22,7 @@ from hypothesis import strategies as st
 import kexp
 from kexp.analysis.load import read_records
 from kexp.cli import main
+from kexp.progress import Lines, Live, Logged
 from kexp.store import RunFolder, reading
 from tests.records import change, epochs_of, write_run, write_study
 
@@ -116,6 +120,16 @@ def test_f50_older_records_are_read(
     assert [row["n"] for row in found] == [3, 3] and err == ""
     assert len(loaded(tmp_path)) == 6
     assert "dropout=" in effects_are_told(capsys, tmp_path)
+
+
+@pytest.mark.parametrize("schema", [1.0, 1.5, -1, True, "1", [1]])
+def test_f50_what_is_no_schema(schema: Any, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Is said to be none: no newer kexp would read it."""
+    run = write_study(tmp_path) / "study" / "none,seed=0"
+    change(run / "summary.json", schema=schema)
+    found, err = compared(capsys, tmp_path)
+    assert [row["n"] for row in found] == [2, 3]
+    assert f"{run} has no schema that there is, but {schema!r}" in err
 
 
 @pytest.mark.parametrize("parts", [{}, {"last": [1], "config": {}}], ids=["as ours", "other shape"])
@@ -287,6 +301,7 @@ def writer(results: Path, count: int, ready: Any, looking: Any) -> None:
         folder = RunFolder(results / "seen" / "study" / f"seed={seed}")
         folder.path.mkdir(parents=True)
         folder.start()
+        folder.rewind(0)
         ready.set()
         summary = json.loads((source / "summary.json").read_text())
         for line in epochs_of(summary["last"], 5).splitlines():
@@ -467,6 +482,97 @@ def test_f66_exported_text_is_not_obeyed(
     out, err = capsys.readouterr()
     assert "HYPERLINK" in out and not OBEYED[form](out)
     assert not {"\x1b", "\u202e"} & set(out + err)
+
+
+def everywhere(value: Any, more: str) -> Any:
+    """A value with `more` at the end of every text in it, keys too."""
+    if isinstance(value, dict):
+        both = {**value, **{f"{key}{more}": part for key, part in value.items()}}
+        return {key: everywhere(part, more) for key, part in both.items()}
+    if isinstance(value, list):
+        return [everywhere(part, more) for part in value]
+    return f"{value}{more}" if isinstance(value, str) else value
+
+
+ESCAPES = "\x1b[2J\x9b31m\x1b]8;;http://a\x1b\\\u202e\u2066\x07\r\b\x7f"
+"""A terminal would clear the screen, colour, link, turn around, ring and overwrite."""
+
+
+@pytest.mark.parametrize("command", ["show", "show --metric nll", "compare --diff"])
+def test_f66_terminals_obey_nothing_of_a_record(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    runs = sorted((write_study(tmp_path) / "study").iterdir())[:2]
+    evil = runs[0].rename(runs[0].with_name("a" + ESCAPES.replace("/", "")))
+    for name in ("summary.json", "status.json"):
+        found = json.loads((evil / name).read_text())
+        (evil / name).write_text(json.dumps(everywhere({**found, "reason": "x"}, ESCAPES)))
+    places = [evil, runs[1]] if "--diff" in command else [evil]
+    main([*command.split(), *map(str, places)])
+    out, err = capsys.readouterr()
+    assert r"\x1b[2J" in out
+    assert not [c for c in out + err if not c.isprintable() and c != "\n"]
+
+
+def test_f66_terminals_obey_nothing_that_a_run_says(capsys: pytest.CaptureFixture) -> None:
+    """The reason of a foreign run that failed, say, or the name of a folder."""
+    log = io.StringIO()
+    for reporter in (Lines(), Live(), Logged(Lines(), log)):
+        reporter.say(f"two\nlines{ESCAPES}")
+    shown = capsys.readouterr().out + log.getvalue()
+    assert shown.count("two\nlines\\x1b[2J") == 4
+    assert not [c for c in shown if not c.isprintable() and c != "\n"]
+
+
+@pytest.mark.parametrize("kind", [*CORRUPT, *WRONG, *ODD_BUT_READ])
+def test_f51_show_of_a_damaged_record(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """What can be read is shown, and what cannot is named."""
+    run = write_study(tmp_path, ("none",), [0]) / "study" / "none,seed=0"
+    if kind in CORRUPT:
+        (run / "history.jsonl").write_bytes(CORRUPT[kind])
+        (run / "summary.json").write_bytes(CORRUPT[kind])
+    else:
+        change(run / "summary.json", **(WRONG | ODD_BUT_READ)[kind])
+    assert main(["show", str(run)]) == 0
+    out, err = capsys.readouterr()
+    assert f"{run}\nstate: finished" in out and err == ""
+    assert f"problem: {run}" in out or kind in ODD_BUT_READ
+
+
+@pytest.mark.parametrize("part", ["gap", "validation", "probe"])
+@pytest.mark.parametrize("value", [None, "x", 3, [1], {}, {"nll": "x"}, {"nll": None}])
+def test_f51_show_of_damaged_epochs(
+    part: str, value: Any, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = write_study(tmp_path, ("none",), [0]) / "study" / "none,seed=0"
+    epochs = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    epochs[-1][part] = value
+    (run / "history.jsonl").write_text("".join(f"{json.dumps(epoch)}\n" for epoch in epochs))
+    assert main(["show", str(run)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def cpu_seconds(*words: str) -> float:
+    """CPU time of a command: that of the clock depends on what else the machine is at."""
+    before = os.times()
+    subprocess.run([sys.executable, "-m", "kexp", *words], check=True, stdout=subprocess.DEVNULL)
+    after = os.times()
+    used = after.children_user + after.children_system
+    return used - before.children_user - before.children_system
+
+
+def test_f75_help_answers_at_once() -> None:
+    assert min(cpu_seconds("--help") for _ in range(3)) < 0.3
+
+
+def test_f75_a_thousand_runs_are_compared_in_a_second(tmp_path: Path) -> None:
+    write_study(tmp_path, seeds=range(500))
+    for run in (tmp_path / "study").iterdir():
+        line = (run / "history.jsonl").read_text().splitlines()[0]
+        (run / "history.jsonl").write_text(f"{line}\n" * 50)
+    assert min(cpu_seconds("compare", str(tmp_path)) for _ in range(3)) < 1.0
 
 
 def test_f75_reading_keeps_what_is_compared_alone(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The number in a test's name is the row of the list of faults. No test here train
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -27,7 +28,10 @@ from kexp.config.fitting import fitting
 from kexp.config.overrides import GRAMMAR, parse
 from kexp.config.places import conf_dir, groups
 from kexp.config.wording import corrected
-from kexp.errors import ConfigError
+from kexp.errors import ConfigError, DataError
+from kexp.progress import Reporter
+from kexp.recording import recorded
+from kexp.store import RunFolder
 from tests.conftest import HERE
 
 WING = "_target_: wing.Wing\nwidth: 0.1\n"
@@ -215,6 +219,17 @@ def test_f02_what_was_meant(override: str, advice: str, refusal) -> None:
     assert advice in refusal(override)
 
 
+@pytest.mark.parametrize("sweeper", [(), ("hydra/sweeper=optuna",)])
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("study=quikstart", "quickstart"), ("task=denois", "denoise")]
+)
+def test_f02_in_a_sweep_too(typed: str, meant: str, sweeper: tuple[str, ...], refusal) -> None:
+    group = typed.partition("=")[0]
+    said = refusal(typed, "dropout=none,standard", *sweeper, command="sweep")
+    assert said.startswith(f"{typed}: no such option; {group} is one of {meant}, ")
+    assert f"Did you mean {group}={meant}?" in said
+
+
 # 3 Wrong type
 
 
@@ -264,6 +279,13 @@ def test_f03_every_fault_is_told_at_once(refusal) -> None:
         "training.epochs",
         "training.batch_size",
     ]
+
+
+@pytest.mark.parametrize("value", ["3", "''", "[x]", "/dev/null", "~nobody-of-that-name"])
+def test_f03_of_kexp_data_too(value: str, refusal) -> None:
+    for action in ("where", "fetch"):
+        said = refusal(action, "digits", f"paths.data={value}", command="data")
+        assert said.startswith("paths.data")
 
 
 # 4 Dropout rates
@@ -895,6 +917,25 @@ def test_f59_named_module_gives_classes_only(tmp_path: Path, refusal, forget_mod
     assert not (tmp_path / "pwned").exists()
 
 
+@pytest.mark.parametrize("key", ["study.name", "study.factors", "paths.results", "seed", "name"])
+def test_f59_target_where_no_class_belongs(key: str, tmp_path: Path, refusal) -> None:
+    value = f"{{_target_: os.system, command: touch {tmp_path / 'pwned'}}}"
+    for command in ("run", "sweep"):
+        refusal(f"{key}={value}", command=command)
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "level"),
+    [("factors", "[[huber, loss._target_=os.system]]"), ("nuisance", "[{_target_: os.system}]")],
+)
+def test_f59_target_in_a_study(section: str, level: str, tmp_path: Path, refusal) -> None:
+    text = f"# @package _global_\nstudy:\n  {section}:\n    loss: {level}\n"
+    write(tmp_path, study__mine=text)
+    where = ("--config-dir", str(tmp_path), "task=denoise", "study=mine")
+    assert "_target_" in refusal(*where, command="sweep")
+
+
 # 60 A hydra section in a config file
 
 
@@ -964,6 +1005,63 @@ def test_f62_interpolation_is_fine_elsewhere(monkeypatch: pytest.MonkeyPatch) ->
 def test_f62_interpolation_at_fault(value: str, said: str, refusal) -> None:
     words = refusal(f"name={value}")
     assert said in words and "\n" not in words
+
+
+@pytest.mark.parametrize("secret", ["hunter2", 'it\'s "hunter2"\\', "hunter2" * 30])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "dropout.rate",
+        "seed",
+        "training.monitor",
+        "loss._target_",
+        "study.yardstick",
+        "study.seeds",
+        "backend.device",
+    ],
+)
+def test_f62_no_secret_in_a_message(secret: str, key: str, monkeypatch, refusal) -> None:
+    monkeypatch.setenv("KEXP_TEST_SECRET", secret)
+    said = refusal(f"{key}=${{oc.env:KEXP_TEST_SECRET}}")
+    assert "hunter2" not in said and "${oc.env:KEXP_TEST_SECRET}" in said
+
+
+def test_f62_sections_are_no_way_around(monkeypatch, refusal) -> None:
+    monkeypatch.setenv("KEXP_TEST_SECRET", "hunter2")
+    for around in ("${paths}", "${oc.dict.values:paths}"):
+        said = refusal(f"name={around}", "paths.data=${oc.env:KEXP_TEST_SECRET}")
+        assert "hunter2" not in said
+
+
+def test_f62_no_secret_in_what_a_run_writes(tmp_path: Path, monkeypatch) -> None:
+    """Whatever is said, warned or raised while it is recorded, by kexp or anybody."""
+    monkeypatch.setenv("KEXP_TEST_SECRET", str(tmp_path / "hunter2"))
+    odd = type("Odd", (Exception,), {"__str__": lambda error: error.args[0][0]})
+    missing = functools.partial(FileNotFoundError, 2, "No such file")
+    for error in (
+        DataError,
+        KeyError,
+        RuntimeError,
+        MemoryError,
+        missing,
+        lambda text: odd([text]),
+    ):
+        experiment = accepted("data=folder", "data.path=${oc.env:KEXP_TEST_SECRET}", "name=a")
+        place = experiment.data.path
+        with pytest.raises(Exception) as raised:  # noqa: B017
+            with recorded(RunFolder(experiment.folder), experiment, Reporter()) as told:
+                told.say(f"reading {place}")
+                print(f"printed {place}")
+                print(f"skipped in {place}", file=sys.stderr)
+                raise error(f"{place}/x.png cannot be used")
+        assert "hunter2" not in str(raised.value) or isinstance(raised.value, odd)
+        assert "hunter2" not in (experiment.folder / "status.json").read_text()
+    written = {file.name: file.read_text() for file in experiment.folder.iterdir()}
+    assert {"config.yaml", "status.json", "log.txt"} <= written.keys()
+    assert not [name for name, text in written.items() if "hunter2" in text]
+    for words in ("reading", "printed", "skipped in", "KeyError"):
+        assert words in written["log.txt"]
+    assert written["log.txt"].count("${oc.env:KEXP_TEST_SECRET}/x.png cannot be used") >= 3
 
 
 # 63 YAML that is too much
@@ -1042,6 +1140,15 @@ def test_f65_good_names(typed: str, name: str) -> None:
     assert experiment.folder == Path("results") / name / name
 
 
+@pytest.mark.parametrize(
+    "name", ["．．", "a∕b", "ａ／ｂ", "․․", "~", "a~", "%2e%2e", "a\u202eb", "a\u200b"]
+)
+def test_f65_lookalikes(name: str, refusal) -> None:
+    """Full-width and other letters that look like dots and slashes, or like nothing."""
+    for key in ("name", "study.name"):
+        assert refusal(f"{key}={name}").isprintable()
+
+
 def test_f65_links_stay_inside(tmp_path: Path, refusal) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -1109,6 +1216,17 @@ def test_any_command_line_is_taken_or_refused_in_words(overrides: list[str]) -> 
 
 
 SESSION = Session()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["show", "compare", "effects", "report", "export tensorboard", "export mlflow"],
+)
+@pytest.mark.parametrize("place", ["nowhere", ".", "\x1b[2Jnowhere"])
+def test_a_place_without_runs_is_wrong_usage(command: str, place: str, refusal) -> None:
+    name, *more = command.split()
+    said = refusal(*more, place, command=name)
+    assert place.replace("\x1b", "\\x1b") in said and said.isprintable()
 
 
 def test_faults_are_told_without_keras() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import http.server
 import io
@@ -13,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tarfile
 import textwrap
 import threading
 import time
@@ -29,12 +31,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import kexp
+from kexp.cli import main
 from kexp.data import Archive, Folder, Mnist, archive, mnist
 from kexp.data import download as web
 from kexp.data.archive import open_archive
 from kexp.data.download import download
 from kexp.data.images import KexpDataWarning, read_images
 from kexp.errors import DataError, DataMissing, Interrupted
+from kexp.streams import Streams
+from kexp.tasks import Denoise
 
 DATA = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -255,9 +261,20 @@ def test_f17_a_bare_pickle_is_refused_too(tmp_path):
 PAGE = b"\n<!DOCTYPE html><html><body>Please log in to the hotel's network</body></html>"
 
 
-def test_f18_a_web_page_instead_of_data_is_told(tmp_path, serve):
+@pytest.mark.parametrize(
+    "page",
+    [
+        PAGE,
+        b"\xef\xbb\xbf" + PAGE,
+        b"<!-- hotel --><html>log in</html>",
+        b"<body>log in</body>",
+        b" " * 2000 + b"<TITLE>log in</TITLE>",
+        b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
+    ],
+)
+def test_f18_a_web_page_instead_of_data_is_told(tmp_path, serve, page):
     with pytest.raises(DataMissing, match=r"web page \(HTML\), not data"):
-        download(serve(give(PAGE)), tmp_path / "data.npz", SHA256)
+        download(serve(give(page)), tmp_path / "data.npz", SHA256)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -340,6 +357,54 @@ def test_f20_a_kill_in_the_middle_leaves_nothing_at_the_final_name(tmp_path, ser
     assert not target.exists()
     download(serve(give(DATA)), target, SHA256)
     assert target.read_bytes() == DATA
+
+
+FETCH_EACH = """
+    import os, pathlib, sys, warnings, kexp.data.download as web
+    warnings.simplefilter("ignore")
+    for url in sys.stdin:
+        pid = os.fork()
+        if not pid:
+            web.download(url.strip(), pathlib.Path(sys.argv[1]), sys.argv[2])
+            os._exit(0)
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="each download is a process of its own")
+def test_f20_killed_at_many_moments(tmp_path, serve):
+    """After so many bytes; the last time all have come, but not yet the end."""
+    target, count, over = tmp_path / "data.npz", [0], threading.Event()
+    sent = threading.Event()
+
+    def some(request):
+        request.send_response(200)
+        request.end_headers()
+        request.wfile.write(DATA[: count[0]])
+        sent.set()
+        over.wait(30)
+
+    url = serve(some)
+    process = python(FETCH_EACH, target, SHA256, stdin=subprocess.PIPE)
+    assert process.stdin and process.stdout
+    for count[0] in (0, 1, 1000, 65_535, 65_536, 65_537, 131_073, len(DATA) - 1, len(DATA)):
+        sent.clear()
+        print(url, file=process.stdin, flush=True)
+        pid = int(process.stdout.readline())
+        assert sent.wait(30)
+        wait_for(lambda: part_size(tmp_path) >= count[0] - 2**14)  # the rest is in buffers
+        os.kill(pid, signal.SIGKILL)
+        assert int(process.stdout.readline()) == -signal.SIGKILL
+        assert not target.exists()
+    over.set()
+    assert process.communicate(serve(give(DATA)))[0].endswith("\n0\n")
+    assert target.read_bytes() == DATA
+
+
+def part_size(folder: Path) -> int:
+    """How much of its file a process that downloads has written: the largest there is."""
+    return max((file.stat().st_size for file in folder.iterdir()), default=0)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
@@ -472,6 +537,75 @@ def test_f22_a_server_that_trickles_is_given_up(tmp_path, serve, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def odd(head: str, body: bytes = b"") -> Answer:
+    """An answer whose first lines are these."""
+    return lambda request: request.wfile.write(head.replace("\n", "\r\n").encode() + body)
+
+
+OK = "HTTP/1.1 200 OK\n"
+MOVED = "HTTP/1.1 302 Found\nLocation: "
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (give(b""), "gave an empty file"),
+        (odd(OK + "\n"), "gave an empty file"),
+        (odd("HTTP/1.1 204 No Content\n\n"), "the server answered 204 No Content"),
+        (give(DATA[:100], status=206), "the server answered 206 Partial Content"),
+        (odd("HTTP/1.1 203 \x1b[2J\n\n"), r"the server answered 203 \\x1b\[2J$"),
+        (odd(MOVED + "file:///etc/hostname\n\n"), "'file:///etc/hostname' is not allowed"),
+        (odd(MOVED + "data:,x\n\n"), "is not allowed"),
+        (odd(MOVED + "/data.npz\n\n"), "the server redirects in a circle"),
+        (odd("HTTP/1.1 302 Found\n\n"), "the server answered 302 Found"),
+        (odd("HTTP/1.1 500 \x1b[2J\n\n"), r"the server answered 500 \\x1b\[2J$"),
+        (odd("hello\n\n"), "BadStatusLine: hello"),
+        (odd(OK + "X: y\n" * 200 + "\n"), "more than 100 headers"),
+        (odd(OK + "X: " + "y" * 70_000 + "\n\n"), "LineTooLong"),
+        (odd(OK + "Content-Length: " + "9" * 30 + "\n\n", DATA), "cut short after 300,000 of 999"),
+        (odd(OK + "Transfer-Encoding: chunked\n\n-5\n", b"abc"), "cut short"),
+    ],
+)
+def test_f22_odd_answers_are_told(tmp_path, serve, answer, said):
+    with pytest.raises(DataMissing, match=said) as caught:
+        download(serve(answer), tmp_path / "data.npz", SHA256)
+    assert str(caught.value).strip().isprintable()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # urllib's, of the first answer
+def test_f22_a_redirection_to_what_is_no_url_is_told(tmp_path, serve):
+    with pytest.raises(DataMissing, match="Invalid IPv6 URL"):
+        download(serve(odd(MOVED + "http://[::1/x\n\n")), tmp_path / "data.npz", SHA256)
+    gc.collect()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        odd(OK + "Content-Encoding: gzip\n\n", zlib.compress(DATA, wbits=31)),
+        odd(OK + "Content-Length: 100\n\n", DATA),
+        odd(OK + "Content-Type: application/json\n\n", b'{"error": "quota"}'),
+    ],
+)
+def test_f16_odd_answers_are_not_kept(tmp_path, serve, answer):
+    with pytest.raises(DataError, match="wrong checksum, which was not kept"):
+        download(serve(answer), tmp_path / "data.npz", SHA256)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("length", [len(DATA), -5, "abc"])
+def test_f16_odd_lengths_do_no_harm(tmp_path, serve, length):
+    """What counts is the checksum: one byte more than announced is never read."""
+    answer = odd(OK + f"Content-Length: {length}\n\n", DATA + b"?" * (length == len(DATA)))
+    assert download(serve(answer), tmp_path / "data.npz", SHA256).read_bytes() == DATA
+
+
+def test_f22_a_redirection_to_another_server_is_followed(tmp_path, serve):
+    moved = odd(MOVED + serve(give(DATA)) + "\n\n")
+    assert download(serve(moved), tmp_path / "data.npz", SHA256).read_bytes() == DATA
+
+
 def test_a_disk_that_cannot_be_written_is_told(tmp_path, serve):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot write .*data.npz") as caught:
@@ -518,6 +652,36 @@ def test_f23_names_in_an_archive_never_become_paths(tmp_path):
     with pytest.raises(DataError):
         Archive(train="y.npz").load(folder)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["data", "x.npz", "y.npz"]
+
+
+def test_f23_archives_are_never_unpacked(tmp_path):
+    """Neither where a data file is expected nor beside images."""
+    member = tarfile.TarInfo("../outside")
+    member.size = 3
+    links = [tarfile.TarInfo(f"link{kind!r}") for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE)]
+    for link, kind in zip(links, (tarfile.SYMTYPE, tarfile.LNKTYPE), strict=True):
+        link.type, link.linkname = kind, "../../outside"
+    picture(tmp_path / "data" / "a.png")
+    with tarfile.open(tmp_path / "data" / "x.tar.gz", "w:gz") as file:
+        file.addfile(member, io.BytesIO(b"abc"))
+        for link in links:
+            file.addfile(link)
+    with zipfile.ZipFile(tmp_path / "data" / "x.zip", "w") as file:
+        file.writestr("../outside", "abc")
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("x.tar.gz", "x.zip"):
+        with pytest.raises(DataError, match="no npz"):
+            Archive(train=name).load(tmp_path / "data")
+    with pytest.warns(KexpDataWarning, match="2 files that are no images skipped"):
+        assert load(tmp_path / "data").train.names == ["a.png"]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_f23_nothing_in_kexp_unpacks_archives():
+    sources = [file.read_text() for file in Path(kexp.__file__).parent.rglob("*.py")]
+    assert len(sources) > 100
+    for call in ("tarfile", "extractall", ".extract(", "unpack_archive"):
+        assert not [text for text in sources if call in text], call
 
 
 # 24 Text, empty or truncated image
@@ -652,6 +816,71 @@ def test_f25_floating_point_is_refused(tmp_path):
         read(tmp_path / "x.tiff")
 
 
+# 26 Images smaller than the patch
+
+
+def check(data, folder: Path, patch: int) -> None:
+    """What a run does with its data before it trains."""
+    splits = data.split(data.load(folder), Streams(0))
+    Denoise(patch=patch).check_splits(splits, 1)
+
+
+def side_by_side(root: Path, sides: dict[str, tuple[int, int]]) -> Path:
+    """A folder of noise in these sizes (width, height)."""
+    for name, size in sides.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise(size, 50).save(root / name)
+    return root
+
+
+def test_f26_all_images_that_are_too_small_are_named_with_the_minimum(tmp_path):
+    sides = {f"{part}/big.png": (40, 40) for part in ("train", "val", "test")}
+    sides |= {"train/flat.png": (80, 15), "train/thin.png": (15, 80), "train/just.png": (16, 16)}
+    sides |= {"val/ten.png": (10, 30), "val/eleven.png": (11, 11), "test/one\nline.png": (1, 1)}
+    root = side_by_side(tmp_path / "images", sides)
+    with pytest.raises(DataError) as caught:
+        check(Folder(path=str(root)), root, patch=16)
+    first, *lines = str(caught.value).splitlines()
+    assert first.startswith("4 images are too small") and "task.patch" in first
+    patch, window = "at least 16×16 (a patch, task.patch=16)", "at least 11×11 (the window of SSIM)"
+    assert sorted(lines) == [
+        rf"  test 'test/one\nline.png': 1×1 pixels, needed {window}",
+        f"  train 'train/flat.png': 15×80 pixels, needed {patch}",
+        f"  train 'train/thin.png': 80×15 pixels, needed {patch}",
+        f"  validation 'val/ten.png': 30×10 pixels, needed {window}",
+    ]
+
+
+def test_f26_images_of_the_smallest_size_are_fine(tmp_path):
+    sides = {"train/a.png": (16, 16), "val/b.png": (11, 11), "test/c.png": (11, 11)}
+    root = side_by_side(tmp_path / "images", sides)
+    check(Folder(path=str(root)), root, patch=16)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_f26_in_an_archive_too(tmp_path, split):
+    """Whatever split the one small image gets into."""
+    images = {f"i{n}": np.full((20, 20), n, np.uint8) for n in range(8)}
+    np.savez(tmp_path / "x.npz", **images)
+    data = Archive(train="x.npz", validation_size=2, test_size=2)
+    part = getattr(data.split(data.load(tmp_path), Streams(0)), split)
+    np.savez(tmp_path / "x.npz", **images | {part.names[0]: np.zeros((9, 20), np.uint8)})
+    with pytest.raises(DataError, match=rf"1 images .*\n  {split} '{part.names[0]}': 9×20 pixels"):
+        check(data, tmp_path, patch=11)
+
+
+@pytest.mark.slow
+def test_f26_told_by_the_command_before_training(tmp_path, capsys):
+    root = side_by_side(tmp_path / "images", {f"{n}.png": (12, 30 + n) for n in range(8)})
+    words = ["data=folder", f"data.path={root}", f"paths.results={tmp_path / 'results'}"]
+    assert main(["run", "task=denoise", *words]) == 1
+    said = capsys.readouterr()
+    assert "are too small" in said.err and "12 pixels, needed at least 40×40" in said.err
+    assert "Traceback" not in said.err and "epoch" not in said.out
+    (status,) = (tmp_path / "results").rglob("status.json")
+    assert '"failed"' in status.read_text() and "too small" in status.read_text()
+
+
 # 27 Animations
 
 
@@ -674,7 +903,8 @@ BOUNDED = """
     used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 60_000_000,) * 2)
     try:
-        images.read_images([pathlib.Path(sys.argv[1])], "grey")
+        images.read_images([pathlib.Path(name) for name in sys.argv[1:]], "grey")
+        print("read")
     except DataError as error:
         print(error)
 """
@@ -689,6 +919,70 @@ def test_f28_a_bomb_is_refused_from_its_header_in_bounded_memory(tmp_path):
     shown, errors = python(BOUNDED, tmp_path / "bomb.png").communicate()
     assert errors == ""
     assert "bomb.png': is a decompression bomb" in shown
+
+
+WEBP = (
+    b"RIFF\x1a\x00\x00\x00WEBPVP8L\x0e\x00\x00\x00/\xfe\xbf\xff\x0f\x07\x10\x11\xfd\x0fDD\xff\x03"
+)
+"""A whole image of 16383 × 16383 black pixels, the most that there can be."""
+
+
+def claims(side: int) -> dict[str, bytes]:
+    """Small files of every format that say they are of side × side pixels."""
+    jpeg = io.BytesIO()
+    Image.new("L", (16, 16)).save(jpeg, "JPEG")
+    start, _, rest = jpeg.getvalue().partition(b"\xff\xc0")
+    tags = {256: side, 257: side, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: side, 279: side**2}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    frame = struct.pack("<HHHH", 0, 0, side, side) + b"\0\2\2L\1\0;"
+    bitmap = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, 0, 0, 0, 256, 0)
+    return {
+        "png": png(side, side, 8, 0, b""),
+        "jpg": start + b"\xff\xc0" + rest[:3] + struct.pack(">HH", side, side) + rest[7:],
+        "gif": b"GIF89a" + struct.pack("<HH", 8, 8) + b"\x80\0\0" + bytes(6) + b"," + frame,
+        "tiff": b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4),
+        "bmp": b"BM" + struct.pack("<IHHI", 1078, 0, 0, 1078) + bitmap + bytes(1024) + b"\xff\0",
+        "webp": WEBP,
+        "pgm": b"P5 %d %d 255\n" % (side, side),
+        "ppm": b"P6 %d %d 65535\n" % (side, side),
+        "pbm": b"P1 %d %d\n1" % (side, side),
+    }
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_f28_bombs_of_every_format_are_refused_in_bounded_memory(tmp_path):
+    bombs = {tmp_path / f"bomb.{ending}": data for ending, data in claims(30_000).items()}
+    assert {file.suffix for file in bombs} >= {".png", ".jpg", ".gif", ".tiff", ".bmp", ".webp"}
+    for file, data in bombs.items():
+        assert len(data) < 2000
+        file.write_bytes(data)
+    shown, errors = python(BOUNDED, *bombs).communicate()
+    assert errors == ""
+    for file in bombs:
+        assert f"{file.name}': is a decompression bomb" in shown, file.name
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt", b"IDAT"])
+def test_f28_what_a_png_unpacks_besides_its_pixels_is_bounded(tmp_path, kind):
+    """A colour profile, a text or rows too many, of 100 MB."""
+    whole = png(8, 8, 8, 0, bytes(72))
+    packed = zlib.compress(bytes(100_000_000), 1)
+    body = packed if kind == b"IDAT" else b"x\0\0" + packed
+    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    tail = whole[33:] if kind != b"IDAT" else whole[-12:]
+    (tmp_path / "x.png").write_bytes(whole[:33] + chunk + tail)
+    shown, errors = python(BOUNDED, tmp_path / "x.png").communicate()
+    assert errors == "" and ("too large" in shown or shown == "read\n")
+
+
+def test_f28_memory_that_is_not_there_is_told(tmp_path, monkeypatch):
+    def scarce(*args, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", scarce)
+    with pytest.raises(DataError, match="does not fit into memory"):
+        read(picture(tmp_path / "x.png"))
 
 
 @pytest.mark.parametrize(("width", "height"), [(10_001, 10_000), (2**31 - 1, 2**31 - 1)])

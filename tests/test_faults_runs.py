@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import platform
-import random
 import shutil
 import signal
 import stat
@@ -14,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pytest
 
 import kexp
 from kexp.analysis.load import read_records
+from kexp.api import Session
 from kexp.cli import main
 from kexp.errors import (
     ConfigError,
@@ -30,128 +31,13 @@ from kexp.errors import (
     Diverged,
     Held,
     Interrupted,
-    KexpError,
     StoreError,
 )
-from kexp.store import RunFolder, read_run
+from kexp.store import RunFolder
 from kexp.training.loop import Loop
-from tests.conftest import HERE, history, read, the_run, tiny
-
-LONG = (
-    "data.train_size=800",
-    "training.epochs=6",
-    "norm=batch",
-    "schedule=cosine",
-    "regularizer=l2",
-    "training.patience=5",
-)
-"""A run of some seconds with dropout, batch norm, a schedule and early stopping."""
-
-
-def command(*overrides: str) -> list[str]:
-    """`kexp run` in a process of its own."""
-    return [sys.executable, "-m", "kexp", "run", *overrides]
-
-
-def wait_for_epochs(results: Path, count: int, process: subprocess.Popen) -> None:
-    """Wait until a run has written `count` epochs."""
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None:
-        files = list(results.rglob("history.jsonl"))
-        if files and files[0].read_text().count("\n") >= count:
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"the run ended or stalled: {process.poll()}")
-
-
-def weights(run: Path) -> dict[str, np.ndarray]:
-    """Everything in the checkpoint of a run."""
-    state = RunFolder(run).load_checkpoint()
-    assert state is not None
-    return state
-
-
-def assert_same(run: Path, other: Path) -> None:
-    """Two runs have the same history, byte for byte, and the same weights, bit for bit."""
-    assert (run / "history.jsonl").read_bytes() == (other / "history.jsonl").read_bytes()
-    left, right = weights(run), weights(other)
-    assert left.keys() == right.keys()
-    for name, value in left.items():
-        np.testing.assert_array_equal(value, right[name])
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run LONG, never interrupted."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    kexp.run(*tiny("mnist_convnet", folder, *LONG), quiet=True)
-    return the_run(folder)
-
-
-def killed_and_resumed(folder: Path, kills: int) -> Path:
-    """LONG, killed `kills` times at random moments after a first epoch, then left to finish."""
-    overrides = tiny("mnist_convnet", folder, *LONG)
-    for kill in range(kills):
-        with subprocess.Popen(command(*overrides), stdout=subprocess.DEVNULL) as process:
-            wait_for_epochs(folder / "results", min(kill + 1, 5), process)
-            time.sleep(random.uniform(0, 0.3))
-            process.kill()
-    assert read(the_run(folder), "status.json")["state"] in ("running", "finished")
-    kexp.run(*overrides, quiet=True)
-    return the_run(folder)
-
-
-def test_f38_killed_run_resumes_bit_for_bit(folder: Path, undisturbed: Path) -> None:
-    assert_same(killed_and_resumed(folder, kills=1), undisturbed)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("attempt", range(5))
-def test_f42_killed_at_many_moments(attempt: int, folder: Path, undisturbed: Path) -> None:
-    assert_same(killed_and_resumed(folder, kills=4), undisturbed)
-
-
-def test_f42_interrupted_between_history_and_checkpoint(
-    folder: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The epoch that the checkpoint does not hold is neither lost nor there twice."""
-    save = RunFolder.save_checkpoint
-
-    def die_at_third(self: RunFolder, arrays: dict[str, np.ndarray]) -> None:
-        if int(arrays["epoch"]) == 3:
-            raise SystemExit("killed")
-        save(self, arrays)
-
-    overrides = tiny("mnist_convnet", folder, *LONG)
-    with monkeypatch.context() as patch, pytest.raises(KexpError, match="sys.exit"):
-        patch.setattr(RunFolder, "save_checkpoint", die_at_third)
-        kexp.run(*overrides, quiet=True)
-    assert len(history(the_run(folder))) == 3
-    kexp.run(*overrides, quiet=True)
-    assert_same(the_run(folder), undisturbed)
-
-
-def test_f43_torn_last_line(folder: Path) -> None:
-    kexp.run(*tiny("mnist_convnet", folder), quiet=True)
-    run = the_run(folder)
-    with open(run / "history.jsonl", "ab") as file:
-        file.write(b'{"epoch": 3, "prob')
-    record = read_run(run)
-    assert len(record.history()) == 2
-    assert "line 3 is torn" in record.problems[0]
-
-
-@pytest.mark.parametrize("where", ["checkpoint/state.npz", "history.jsonl"])
-def test_f43_damaged_state_is_refused_with_advice(where: str, folder: Path) -> None:
-    overrides = tiny("mnist_convnet", folder)
-    kexp.run(*overrides, quiet=True)
-    run = the_run(folder)
-    status = {**read(run, "status.json"), "state": "interrupted"}
-    (run / "status.json").write_text(json.dumps(status))
-    (run / where).write_bytes((run / where).read_bytes()[:60])
-    with pytest.raises(StoreError, match="--force"):
-        kexp.run(*overrides, quiet=True)
-    assert kexp.run(*overrides, quiet=True, force=True)["epochs"] == 2
+from kexp.training.measuring import Meter
+from tests.conftest import HERE, TINY, history, read, the_run, tiny
+from tests.runs import LONG, assert_same, command, wait_for_epochs, weights
 
 
 @pytest.mark.parametrize("task", ["mnist_convnet", "denoise"])
@@ -162,6 +48,39 @@ def test_f33_divergence(task: str, folder: Path) -> None:
     status = read(the_run(folder), "status.json")
     assert status["state"] == "diverged" and "step" in status["reason"]
     history(the_run(folder))
+
+
+def test_f33_what_a_bounded_loss_does_not_see(folder: Path, capfd: pytest.CaptureFixture) -> None:
+    """Tukey's loss of a prediction of 1e25 is a number like any other; its PSNR is none."""
+    blow_up = ("loss=tukey", "optimizer=sgd", "optimizer.learning_rate=1e25")
+    assert main(["run", *tiny("denoise", folder, *blow_up)]) == 1
+    err = capfd.readouterr().err
+    assert "the PSNR on probe is not finite after epoch 1" in err and "Warning" not in err
+    assert read(the_run(folder), "status.json")["state"] == "diverged"
+    assert history(the_run(folder)) == []
+
+
+@pytest.mark.parametrize("split", ["probe", "validation", "test"])
+def test_f33_a_number_that_is_none_on_one_split_alone(
+    split: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it comes after a resume: what is recorded stays strict JSON."""
+    overrides = tiny("ridge", folder, "training.epochs=3")
+    with monkeypatch.context() as patch:
+        Steps(patch).stop_after = 10  # 9 steps to an epoch
+        with pytest.raises(Interrupted):
+            kexp.run(*overrides, quiet=True)
+    measure = Meter._split
+
+    def poisoned(meter: Meter, engine: Any, batches: Any, penalty: float, name: str) -> Any:
+        bad = [replace(b, x=b.x * np.float32(np.nan)) for b in batches]
+        return measure(meter, engine, bad if name == split else batches, penalty, name)
+
+    monkeypatch.setattr(Meter, "_split", poisoned)
+    with pytest.raises(Diverged, match=f"the objective on {split} is not finite"):
+        kexp.run(*overrides, quiet=True)
+    assert read(the_run(folder), "status.json")["state"] == "diverged"
+    assert len(history(the_run(folder))) == (3 if split == "test" else 1)
 
 
 def test_f33_sweep_goes_on_after_divergence(folder: Path, capsys: pytest.CaptureFixture) -> None:
@@ -176,15 +95,30 @@ def test_f33_sweep_goes_on_after_divergence(folder: Path, capsys: pytest.Capture
     assert "diverged" in capsys.readouterr().out
 
 
-def test_f34_empty_validation(folder: Path) -> None:
-    with pytest.raises((ConfigError, DataError), match="validation"):
-        kexp.run(*tiny("mnist_convnet", folder, "data.validation_size=0"), quiet=True)
+@pytest.mark.parametrize("task", TINY)
+def test_f34_empty_validation(task: str, folder: Path) -> None:
+    for nothing in ("0", "0.0"):
+        with pytest.raises(ConfigError, match="data.validation_size must be > 0, got 0"):
+            kexp.run(*tiny(task, folder, f"data.validation_size={nothing}"), quiet=True)
 
 
-def test_f35_batch_larger_than_data(folder: Path, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(("task", "total"), [("denoise", 8), ("ridge", 442)])
+def test_f34_validation_share_of_less_than_one_example(task: str, total: int, folder: Path) -> None:
+    wanted = rf"split is empty \(data.validation_size=0.001 of {total} examples\)"
+    with pytest.raises(DataError, match=wanted):
+        kexp.run(*tiny(task, folder, "data.validation_size=0.001"), quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("task", "size"), [("mnist_convnet", 64), ("denoise", 32), ("binary", 341), ("ridge", 266)]
+)
+def test_f35_batch_larger_than_data(
+    task: str, size: int, folder: Path, capsys: pytest.CaptureFixture
+) -> None:
     options = ("training.batch_size=1000", "training.epochs=1")
-    assert main(["run", *tiny("mnist_convnet", folder, *options)]) == 0
-    assert "batch_size=1000 is more than the 64 examples" in capsys.readouterr().out
+    assert main(["run", *tiny(task, folder, *options)]) == 0
+    assert f"batch_size=1000 is more than the {size} examples" in capsys.readouterr().out
+    assert read(the_run(folder), "summary.json")["throughput"]["examples_per_epoch"] == size
 
 
 def test_f36_train_and_validation_overlap(folder: Path) -> None:
@@ -199,6 +133,68 @@ def test_f36_train_and_validation_overlap(folder: Path) -> None:
     options = ["task=denoise", "data=folder", f"data.path={folder / 'images'}", "task.patch=16"]
     with pytest.raises(DataError, match="overlap: train/train0.png and val/val0.png"):
         kexp.run(*options, f"paths.results={folder / 'results'}", quiet=True)
+
+
+TWINS = {
+    "train/a.png val/b.bmp": "train and validation overlap: train/a.png and val/b.bmp",
+    "train/a.png test/b.png": "train and test overlap: train/a.png and test/b.png",
+    "val/a.png test/b.png": "validation and test overlap: val/a.png and test/b.png",
+    "a.png b.tif": "a.png and b.tif are the same image, which could get into training and",
+}
+
+
+@pytest.mark.parametrize("places", TWINS)
+def test_f36_the_same_image_under_another_name(places: str, folder: Path) -> None:
+    """Whatever its format, and also where kexp draws the splits: whatever the seed."""
+    from PIL import Image
+    from skimage import data
+
+    photo = Image.fromarray(data.camera()[:40, :40])
+    twins = [folder / "images" / place for place in places.split()]
+    split = len(twins[0].relative_to(folder / "images").parts) > 1
+    parts = [folder / "images" / (part if split else "") for part in ("train", "val", "test")]
+    for number, part in enumerate(parts):
+        part.mkdir(parents=True, exist_ok=True)
+        other = Image.fromarray(data.camera()[40 * number : 40 * number + 40, 60:100])
+        other.save(part / f"other{number}.png")
+    for twin in twins:
+        photo.save(twin)
+    options = ["task=denoise", "data=folder", f"data.path={folder / 'images'}", "task.patch=16"]
+    with pytest.raises(DataError, match=TWINS[places]):
+        kexp.run(*options, f"paths.results={folder / 'results'}", quiet=True)
+
+
+CHANGES = {
+    "seed=1": "seed: recorded 0, now 1",
+    "loss=focal": "loss.gamma: recorded (absent), now 2.0",
+    "regularizer=l2": "regularizer._target_: recorded 'kexp.regularizers.Zero', now",
+    "dropout=standard": "dropout.rate: recorded (absent), now 0.5",
+    "norm=batch": "norm.momentum: recorded (absent), now 0.9",
+    "optimizer=sgd": "optimizer._target_: recorded 'kexp.optimizers.Adam', now",
+    "optimizer.learning_rate=0.01": "optimizer.learning_rate: recorded 0.001, now 0.01",
+    "schedule=cosine": "schedule.warmup: recorded (absent), now 0.0",
+    "model.hidden=[3]": "model.hidden: recorded",
+    "data.label_noise=0.1": "data.label_noise: recorded 0.0, now 0.1",
+    "data.train_size=50": "data.train_size: recorded None, now 50",
+    "training.batch_size=7": "training.batch_size: recorded 32, now 7",
+    "training.mc_passes=2": "training.mc_passes: recorded 0, now 2",
+    "backend.device=cpu": "backend.device: recorded 'auto', now 'cpu'",
+    "backend.threads=1": "backend.threads: recorded None, now 1",
+}
+
+
+def test_f39_every_section_counts(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    """Where a run is sent to matters not."""
+    base = tiny("binary", folder, "name=mine", "training.epochs=1")
+    with pytest.MonkeyPatch.context() as patch:
+        Steps(patch).stop_after = 2
+        assert main(["run", *base]) == 143
+    for change, said in CHANGES.items():
+        capsys.readouterr()
+        assert main(["run", *base, change]) == 1, change
+        assert said in capsys.readouterr().err, change
+    assert main(["run", *base, "track=tensorboard"]) == 0
+    assert len(history(the_run(folder))) == 1
 
 
 def test_f39_resume_with_changed_config(folder: Path, capsys: pytest.CaptureFixture) -> None:
@@ -216,52 +212,47 @@ def test_f41_shapes_are_never_broadcast() -> None:
         Quadratic()(np.zeros((20, 1), np.float32), np.zeros((20, 3), np.float32))
 
 
-LIMITED = """
-import resource, sys
-from kexp.cli import main
-import kexp.training.loop as loop
-keep = loop.Loop.keep
-def limited(self, epoch, trained):
-    if epoch == 3:
-        size = self.folder.checkpoint.stat().st_size
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, resource.RLIM_INFINITY))
-    keep(self, epoch, trained)
-loop.Loop.keep = limited
-import signal
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-sys.exit(main(["run", *sys.argv[1:]]))
-"""
+def losses() -> list[Any]:
+    """Every loss, as configs have it by default."""
+    from kexp import losses as module
+
+    classes = (getattr(module, name) for name in module.__all__)
+    return [c() for c in classes if isinstance(c, type) and c is not module.Loss]
 
 
-def test_f44_f46_full_disk_keeps_the_checkpoint(folder: Path, undisturbed: Path) -> None:
-    """A write that the system refuses fails the run with its reason, and costs nothing older."""
-    overrides = tiny("mnist_convnet", folder, *LONG)
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, *overrides], capture_output=True, text=True
-    )
-    assert done.returncode == 1, done.stderr
-    run = the_run(folder)
-    status = read(run, "status.json")
-    assert status["state"] == "failed" and "File too large" in status["reason"]
-    assert "File too large" in done.stderr
-    assert int(weights(run)["epoch"]) == 2
-    assert not list(run.rglob("*.tmp"))
-    kexp.run(*overrides, quiet=True)
-    assert_same(run, undisturbed)
+MISFITS = {
+    "classification": [
+        ((5, 1), (5, 3)),
+        ((5,), (5,)),
+        ((4,), (5, 3)),
+        ((5,), (5, 3, 1)),
+        ((5, 3), (5, 3)),
+        ((1,), (5, 3)),
+        ((5,), (1, 3)),
+        ((), (5, 3)),
+    ],
+    "regression": [
+        ((5, 1), (5, 3)),
+        ((5,), (5, 1)),
+        ((5, 1), (5,)),
+        ((1,), (5,)),
+        ((), (5,)),
+        ((5, 32, 32, 1), (5, 32, 32, 3)),
+        ((5, 32, 32, 1), (5, 32, 32)),
+        ((5, 32, 32, 3), (1, 32, 32, 3)),
+        ((5, 1, 32, 3), (5, 32, 32, 3)),
+    ],
+}
 
 
-def test_f45_results_that_are_a_file(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    (folder / "file").write_text("in the way")
-    code = main(["run", *tiny("mnist_convnet", folder, f"paths.results={folder / 'file'}")])
-    assert code == 2
-    assert "paths.results" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a place nobody may write to")
-def test_f45_results_that_cannot_be_written(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["run", *tiny("mnist_convnet", folder, "paths.results=/proc/kexp")]) == 1
-    err = capsys.readouterr().err
-    assert "cannot write to /proc/kexp" in err and "paths.results=" in err
+def test_f41_every_loss_refuses_every_misfit() -> None:
+    assert len(losses()) > 20
+    for loss in losses():
+        kind = "classification" if {"classification", "binary"} & {*loss.targets} else "regression"
+        for target, prediction in MISFITS[kind]:
+            for dtype in ("int32", "float32"):
+                with pytest.raises(ValueError, match=r"(must|needs).*got"):
+                    loss(np.zeros(target, dtype), np.zeros(prediction, np.float32))
 
 
 def test_f48_finished_run_is_a_no_op(folder: Path, capsys: pytest.CaptureFixture) -> None:
@@ -323,6 +314,86 @@ def test_f68_f69_signals(number: int, code: int, folder: Path) -> None:
     assert int(weights(run)["epoch"]) == len(history(run)) >= 2
 
 
+PHASES: dict[str, tuple[Any, str]] = {
+    "fetching data": (Session, "_fetch"),
+    "taking the lock": (RunFolder, "_tidy"),
+    "beginning": (RunFolder, "start"),
+    "testing": (Loop, "test"),
+    "writing the model": (RunFolder, "save_model"),
+    "ending": (RunFolder, "end"),
+}
+
+
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
+@pytest.mark.parametrize("phase", PHASES)
+def test_f68_f69_in_every_phase(
+    phase: str,
+    number: int,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """Before the training, and when there are no more steps: the status is true, and it goes on."""
+    place, name = PHASES[phase]
+    work = getattr(place, name)
+    overrides = tiny("binary", folder)
+
+    def signalled(*given: Any, **named: Any) -> Any:
+        done = work(*given, **named)
+        os.kill(os.getpid(), number)
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, signalled)
+        assert main(["run", *overrides]) == (130 if number == signal.SIGINT else 143)
+    assert "stopped by" in (said := capsys.readouterr().err) or "keyboard" in said
+    state = [read(run.parent, "status.json")["state"] for run in folder.rglob("status.json")]
+    early = phase in ("fetching data", "taking the lock", "beginning")
+    assert state in ([["interrupted"], []] if early else [["finished"]])
+    assert main(["run", *overrides]) == 0
+    assert read(the_run(folder), "status.json")["state"] == "finished"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_f68_the_reader_of_what_is_said_has_gone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `tee` in `kexp run 2>&1 | tee log`, to which a terminal's Ctrl-C goes as well."""
+
+    class Gone:
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+        def flush(self) -> None:
+            """Nothing is left to write."""
+
+    overrides = tiny("binary", folder)
+    with monkeypatch.context() as patch:
+        Steps(patch, signal.SIGINT).stop_after = 3
+        patch.setattr(sys, "stderr", Gone())
+        assert main(["run", *overrides]) == 130
+    run = the_run(folder)
+    assert read(run, "status.json")["state"] == "interrupted"
+    assert len(weights(run)["objectives/0"]) == 3
+
+
+def test_f68_a_signal_in_the_last_moment_ends_a_sweep(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a sweep within one process it is not taken for the run's that had finished."""
+    test = Loop.test
+
+    def signalled(loop: Loop) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return test(loop)
+
+    monkeypatch.setattr(Loop, "test", signalled)
+    assert main(["sweep", *tiny("binary", folder, "seed=0,1", HERE)]) == 130
+    assert read(the_run(folder), "status.json")["state"] == "finished"
+
+
 def left_running(folder: Path, host: str, age: float, **changes: Any) -> tuple[Path, list[str]]:
     """A run left in its second epoch by a process of `host`, which last beat `age` seconds ago."""
     overrides = tiny("mnist_convnet", folder)
@@ -360,6 +431,18 @@ def test_f54_another_host_that_no_longer_beats_is_taken_over(folder: Path) -> No
     assert kexp.run(*overrides, quiet=True)["epochs"] == 2
     assert "going on after epoch 1, step 2 of 4" in (run / "log.txt").read_text()
     assert read(run, "status.json")["host"] == platform.node()
+
+
+def test_f54_a_heartbeat_in_the_future_holds_nothing_for_years(folder: Path) -> None:
+    run = RunFolder(folder / "run")
+    run.path.mkdir()
+    run.status.write_text('{"state": "running", "host": "elsewhere", "pid": 1}')
+    with pytest.raises(Held), run.locked():
+        pass
+    then = run.status.stat().st_mtime + 1e8
+    os.utime(run.status, (then, then))
+    with run.locked():
+        pass
 
 
 @pytest.mark.parametrize("clock", ["1999-01-01T00:00:00+00:00", "2099-01-01T00:00:00+00:00"])

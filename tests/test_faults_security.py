@@ -382,7 +382,7 @@ SWEEP = ["sweep", *tiny("binary", Path(), "training.epochs=1", "seed=0,1", "path
         ["compare", "results"],
         ["effects", "results"],
         ["report", "results"],
-        ["doctor"],
+        pytest.param(["doctor"], marks=pytest.mark.slow),
     ],
     ids=lambda words: " ".join([words[0], words[-1]]),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from kexp.data import Digits
 from kexp.streams import Streams
 from kexp.tasks import Denoise, MnistConvnet
 from tests.conftest import history, the_run, tiny
+from tests.runs import assert_same, command
 
 
 @pytest.mark.parametrize("other", ["dropout=none", "norm=batch", "loss=focal", "regularizer=l2"])
@@ -47,10 +49,44 @@ def test_noise_is_fresh_in_training_and_fixed_in_measuring(tiny_images: Path) ->
         np.testing.assert_array_equal(a.x, b.x)
 
 
-def test_f37_same_seed_twice_is_identical(folder: Path, tmp_path: Path) -> None:
-    options = ("norm=batch", "regularizer=l1", "training.epochs=3")
+RANDOM = {
+    "mnist_convnet": ("norm=batch", "regularizer=l1", "data.label_noise=0.2"),
+    "denoise": ("loss=adaptive", "norm=decorrelated", "dropout=spatial", "data.outliers=0.1"),
+    "binary": ("dropout=dropconnect", "norm=batch", "training.mc_passes=3"),
+    "ridge": ("data.outliers=0.1", "loss=huber", "optimizer=sgd"),
+}
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "mnist_convnet",
+        "denoise",
+        *(pytest.param(t, marks=pytest.mark.slow) for t in ("binary", "ridge")),
+    ],
+)
+def test_f37_same_seed_twice_is_identical(task: str, folder: Path) -> None:
+    """History, weights and test, with all that is drawn at random."""
+    summaries = []
     for name in ("a", "b"):
-        kexp.run(*tiny("mnist_convnet", folder, f"paths.results={tmp_path / name}", *options))
-    one, two = (the_run(tmp_path / name) / "history.jsonl" for name in ("a", "b"))
-    assert one.read_bytes() == two.read_bytes()
-    assert len(history(one.parent)) == 3
+        options = (*RANDOM[task], f"paths.results={folder / name}")
+        summaries.append(kexp.run(*tiny(task, folder, *options), quiet=True))
+    one, two = (the_run(folder / name) for name in ("a", "b"))
+    assert_same(one, two)
+    assert len(history(one)) == 2
+    for section in ("test", "mc_dropout"):
+        assert summaries[0].get(section) == summaries[1].get(section)
+
+
+@pytest.mark.slow
+def test_f37_whatever_process_trains_it(folder: Path) -> None:
+    """Alone in a process, or in a sweep's worker that has trained and kept other data before."""
+    options = ("norm=batch", "backend.threads=1", "training.epochs=3")
+    subprocess.run(
+        command(*tiny("mnist_convnet", folder, f"paths.results={folder / 'a'}", *options)),
+        check=True,
+    )
+    runs = ("data.side=16,12", "hydra.launcher.n_jobs=1", f"paths.results={folder / 'b'}")
+    assert kexp.sweep(*tiny("mnist_convnet", folder, *options, *runs), quiet=True).finished == 2
+    alone = the_run(folder / "a")
+    assert_same(alone, next((folder / "b").rglob(alone.name)))

@@ -6,10 +6,13 @@ import base64
 import copy
 import hashlib
 import html
+import http.server
 import itertools
 import json
 import re
 import shutil
+import subprocess
+import threading
 import zipfile
 from collections import Counter
 from html.parser import HTMLParser
@@ -274,8 +277,8 @@ def test_the_same_records_make_the_same_page(tmp_path: Path) -> None:
     assert report(tmp_path) == report(tmp_path)
 
 
-def test_f61_report_escapes_what_records_say(tmp_path: Path) -> None:
-    sneaky = f'"><img src=x onerror=alert(2)>{HOSTILE}$\\frac{{\x1b'
+def hostile_page(tmp_path: Path, sneaky: str) -> str:
+    """The page about runs that have markup wherever a record has text."""
     for seed, dropout in itertools.product(range(3), ("none", sneaky)):
         run = write_run(tmp_path, f"r{seed}<script>alert(1)<{len(dropout)}", seed, dropout=dropout)
         change(
@@ -291,11 +294,75 @@ def test_f61_report_escapes_what_records_say(tmp_path: Path) -> None:
     (run / "history.jsonl").write_text(f"{HOSTILE}\n")
     failed = write_run(tmp_path, "failed", 7, state="failed")
     (failed / "status.json").write_text(json.dumps({"state": HOSTILE, "reason": sneaky}))
-    page = report(tmp_path, "--where", "seed<9")
+    return report(tmp_path, "--where", "seed<9")
+
+
+def test_f61_report_escapes_what_records_say(tmp_path: Path) -> None:
+    sneaky = f'"><img src=x onerror=alert(2)>{HOSTILE}$\\frac{{\x1b\u202e\x9b'
+    page = hostile_page(tmp_path, sneaky)
     seen = Seen(page)
     assert seen.tags["script"] == 1 and not seen.tags["img"]
     assert not [name for name, _ in seen.attributes if name.startswith("on")]
     assert HOSTILE in "".join(seen.words)
+    assert not set("\x1b\u202e\x9b") & set(page)
+
+
+def loading(address: str) -> str:
+    """Markup that has a browser load something from there, in every way that is known."""
+    return (
+        f"</title></style></script></svg>'\"><img src={address}1 srcset={address}2>"
+        f"<link rel=stylesheet href={address}3><link rel=dns-prefetch href={address}4>"
+        f"<style>@import '{address}5';*{{background:url({address}6)}}</style>"
+        f"<meta http-equiv=refresh content='9;url={address}7'><iframe src={address}8></iframe>"
+        f"<svg><image href={address}9 /><use xlink:href={address}a /></svg><base href={address}>"
+        f"<object data={address}b></object><video poster={address}c src={address}d></video>"
+        f"<script src={address}e></script><script>fetch('{address}f')</script>"
+        f"<body background={address}g onload=fetch('{address}h')>"
+    )
+
+
+def test_f61_nothing_is_loaded_by_what_records_say(tmp_path: Path) -> None:
+    seen = Seen(hostile_page(tmp_path, loading("http://127.0.0.1/")))
+    urls = ("href", "src", "srcset", "xlink:href", "action", "data", "poster", "background")
+    named = {value for name, value in seen.attributes if name in urls}
+    assert not [url for url in named if not url.startswith(("#", "data:"))]
+    assert not set(seen.tags) & {"base", "iframe", "object", "video", "form", "embed", "img"}
+    assert not [v for n, v in seen.attributes if n == "style" and ("url" in v or "import" in v)]
+    assert not [v for n, v in seen.attributes if n == "http-equiv" and v.lower() == "refresh"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to open the page with")
+def test_f61_a_browser_asks_no_server_for_anything(tmp_path: Path) -> None:
+    """The server would be asked, were the markup obeyed: the browser shows that by hand."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        markup = loading(f"http://127.0.0.1:{server.server_address[1]}/")
+        hostile_page(tmp_path, markup)
+        (tmp_path / "obeyed.html").write_text(f"<html><body>{markup}")
+        shown = _opened(tmp_path, "report.html")
+        assert "<main" in shown and asked == []
+        _opened(tmp_path, "obeyed.html")
+        assert asked
+        server.shutdown()
+
+
+def _opened(folder: Path, name: str) -> str:
+    """The document after a browser has loaded a page."""
+    profile = f"--user-data-dir={folder / 'profile'}"
+    options = [*SWITCHES, profile, "--virtual-time-budget=3000", "--dump-dom"]
+    command = [str(CHROMIUM), *options, (folder / name).as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
 
 
 def test_formulas_of_all_choices_become_mathml() -> None:

@@ -58,6 +58,7 @@ def pretended(e: Any, reporter: Reporter, force: bool = False) -> dict[str, Any]
         with open(e.folder / "starts", "a") as starts:
             print(os.getpid(), file=starts)
         done = len(read_history(folder.history)[0])
+        folder.rewind(done)
         with recorded(folder, e, reporter) as logged, logged.running(epochs, "nll"):
             for epoch in range(done + 1, epochs + 1):
                 time.sleep(float(os.environ.get("KEXP_TEST_PAUSE", "0")))
@@ -589,6 +590,7 @@ def test_epochs_of_an_earlier_process_are_reported_first(tmp_path: Path) -> None
     study = optuna.create_study(storage=url, study_name="s")
     study.ask()
     folder = RunFolder(tmp_path)
+    folder.rewind(0)
     records = [
         {"epoch": i, "validation": {"nll": value}} for i, value in enumerate((3, 1, 2, 4), 1)
     ]
@@ -608,6 +610,7 @@ from pathlib import Path
 from kexp.progress import Reporter
 from tests.test_search import RunFolder
 trial, folder = pickle.loads(bytes.fromhex(sys.argv[1])), Path(sys.argv[2])
+RunFolder(folder).rewind(0)
 watching = trial.watching(Reporter(), folder)
 with watching.running(40, "nll"):
     for epoch in range(1, 41):

@@ -75,6 +75,8 @@ def test_what_happens_to_a_run(state: str | None, action: str, because: str, fol
         status = {"state": state, "reason": "why", "pid": 1, "host": "there"}
         (run / "status.json").write_text(json.dumps(status))
         (run / "history.jsonl").write_text('{"epoch": 1}\n{"epoch": 2, "torn')
+    if state == "finished":
+        (run / "summary.json").write_text('{"verdict": "fine"}')
     (plan,) = planned(session, [job], force=False, retry_failed=False)
     assert (plan.action, plan.because) == (action, because)
     (again,) = planned(session, [job], force=False, retry_failed=True)

@@ -265,7 +265,7 @@ def test_the_path_is_shown_and_drawn(folder: Path, capsys: pytest.CaptureFixture
 
 def test_a_run_without_a_path_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kexp.run(*tiny("binary", folder, "training.epochs=1"), quiet=True)
-    assert main(["show", str(the_run(folder)), "--ridge", str(folder / "x.png")]) == 1
+    assert main(["show", str(the_run(folder)), "--ridge", str(folder / "x.png")]) == 2
     assert "task=ridge records one" in capsys.readouterr().err
     assert not (folder / "x.png").exists()
 

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,26 @@ from kexp.choice import choice
 from kexp.losses.base import ClassificationLoss
 from kexp.losses.classification import CrossEntropy
 
+SLEEP_SECONDS = 40.0
+HOARD_MIB = 64
+HOARD: list[bytes] = []
+
+OUTCOMES = {
+    "raise": ("failed", "RuntimeError: what now?"),
+    "exit": ("failed", "something in the run called sys.exit(3)"),
+    "leave": ("failed", "its process ended with exit code 3"),
+    "kill": ("failed", "its process was ended by SIGKILL"),
+    "segfault": ("failed", "its process was ended by SIGSEGV"),
+    "memory": ("oom", "out of memory"),
+    "diverge": ("diverged", "the objective became nan in epoch 1, step 1"),
+    "sleep": ("timeout", "stopped after the time limit"),
+}
+"""State and reason of a run with each kind of trouble; with `sleep`, under a shorter limit."""
+
 
 @choice
 class Trouble(ClassificationLoss):
-    """Cross-entropy, or trouble of the kind that is named."""
+    """Cross-entropy, or trouble of the kind that is named; of any other kind there is none."""
 
     kind: str = "none"
 
@@ -34,6 +51,12 @@ class Trouble(ClassificationLoss):
                 ctypes.string_at(0)
             case "memory":
                 raise MemoryError
+            case "diverge":
+                return CrossEntropy()(y, y_hat) * float("nan")
+            case "sleep":
+                time.sleep(SLEEP_SECONDS)
+            case "hoard":
+                HOARD.append(bytes([1]) * HOARD_MIB * 2**20)
         return CrossEntropy()(y, y_hat)
 
 

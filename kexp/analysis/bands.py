@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,7 +91,7 @@ def number(value: Any, names: Sequence[str]) -> float:
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     known = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if known and math.isfinite(value) else math.nan
+    return float(value) if known and abs(value) <= sys.float_info.max else math.nan
 
 
 def _channel(epoch: dict[str, Any], name: str, channel: int) -> float:

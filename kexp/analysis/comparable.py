@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kexp.analysis.output import spelled
 from kexp.analysis.quantities import measured_by
+from kexp.errors import spelled
 from kexp.store import Record
 from kexp.store.differences import flatten
 from kexp.store.reading import read_json

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kexp.measures import Yardstick, best_epoch, onset
+from kexp.store import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TRAIN, VALIDATION, GAP = "#0072b2", "#d55e00", "#666666"
 """Colours that are told apart with any colour vision (Okabe and Ito)."""
@@ -52,7 +56,13 @@ def draw_png(history: list[dict[str, Any]], yardstick: Yardstick, title: str, fi
     below.set_ylabel("gap")
     below.set_xlabel("epoch")
     figure.suptitle(title, fontsize=10, wrap=True)
-    figure.savefig(file, dpi=150)
+    save(figure, file)
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write a picture, whole or not at all; format by suffix."""
+    with atomic.replacing(file) as stream:
+        figure.savefig(stream, format=file.suffix.removeprefix("."), dpi=150)
 
 
 def _top(train: list[float], validation: list[float], best: int) -> float:

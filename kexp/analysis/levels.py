@@ -45,7 +45,7 @@ def labels(
         for k in keys
         if k not in companions and len({plain(c.get(k, missing)) for c in every}) > 1
     ]
-    sections = {key for key in keys if any(k.startswith(f"{key}.") for k in keys)}
+    sections = {key[:i] for key in keys for i, c in enumerate(key) if c == "."}.intersection(keys)
     options = [key for key in varying if key in sections]
     found: dict[str, list[str]] = {}
     for key in varying:

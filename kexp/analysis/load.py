@@ -8,8 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kexp.analysis.output import spelled
-from kexp.errors import StoreError
+from kexp.errors import NoRuns, spelled
 from kexp.store import Record, find_runs, read_run
 from kexp.store.differences import flatten
 
@@ -56,15 +55,15 @@ def read_records(
 ) -> list[Record]:
     """The records at or below `paths`, with some `sections` of their summaries or all.
 
-    Raises `StoreError` where there is no run.
+    Raises `NoRuns` where there is none.
     """
     places = [Path(path) for path in paths]
     for place in places:
-        if not place.exists():
-            raise StoreError(f"{place} does not exist")
+        if not os.path.exists(place):  # also where the name is too long to be one
+            raise NoRuns(f"{place} does not exist")
     found = find_runs(places)
     if not found:
-        raise StoreError(f"no runs in {', '.join(map(str, places))}")
+        raise NoRuns(f"no runs in {', '.join(map(str, places))}")
     return [_with_sections(read_run(path), sections) for path in found]
 
 

@@ -17,6 +17,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kexp.errors import spelled
 from kexp.store import atomic
 
 Rows = Sequence[Mapping[str, Any]]
@@ -58,11 +59,6 @@ def render(
     return write(head, cells, right or [False] * len(head), spelled(title), spelled(caption))
 
 
-def spelled(text: str) -> str:
-    """The text with control characters, such as those that a terminal obeys, spelled out."""
-    return text if text.isprintable() else "".join(map(_visible, text))
-
-
 def shown(value: Any) -> str:
     """A cell for a reader."""
     if value is None or isinstance(value, bool):
@@ -70,10 +66,6 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if math.isfinite(value) else "–"
     return spelled(str(value))
-
-
-def _visible(character: str) -> str:
-    return character if character.isprintable() else repr(character)[1:-1]
 
 
 def _csv(columns: Sequence[str], rows: Rows) -> str:

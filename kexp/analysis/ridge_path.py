@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kexp.analysis.curves import GAP, TRAIN, VALIDATION
+from kexp.analysis.curves import GAP, TRAIN, VALIDATION, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +38,7 @@ def draw(path: dict[str, Any], title: str, file: Path) -> None:
     """The picture of a path; format by suffix."""
     figure = drawn(path)
     figure.suptitle(title, fontsize=10, wrap=True)
-    figure.savefig(file, dpi=150)
+    save(figure, file)
 
 
 def drawn(path: dict[str, Any]) -> Figure:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kexp.analysis import ridge_path
 from kexp.analysis.curves import draw_png, terminal_plot
-from kexp.errors import StoreError
+from kexp.errors import ConfigError, NoRuns, StoreError, spelled
 from kexp.measures import YARDSTICKS
 from kexp.store import Record, read_run
 from kexp.store.differences import flatten
@@ -20,43 +21,81 @@ def show_run(
     """Print the run at `path`; with `png` and `ridge` also draw its curves and its ridge path."""
     record = read_run(path)
     if not record.status and not record.config:
-        raise StoreError(f"{path} is not a run: it has neither status.json nor config.yaml")
-    history = record.history()
-    print(_header(record))
-    if history:
-        name = metric or record.summary.get("monitor") or _first_yardstick(history[0])
-        if name not in history[0]["gap"]:
-            known = ", ".join(history[0]["gap"])
-            raise StoreError(f"--metric {name}: this run has {known}")
-        columns = min(shutil.get_terminal_size((80, 24)).columns, 100)
-        print(terminal_plot(history, YARDSTICKS[name], columns))
-        if png:
-            draw_png(history, YARDSTICKS[name], _title(record), png)
-            print(f"written: {png}")
-    elif png:
-        print("no epoch has been recorded: no picture was written")
+        raise NoRuns(f"{path} is not a run: it has neither status.json nor config.yaml")
+    _say(_header(record))
+    _if_sound(record, "history.jsonl", lambda: _curves(record, metric, png))
     if ridge:
-        _draw_ridge(record, ridge)
+        _if_sound(record, "summary.json", lambda: _draw_ridge(record, ridge))
+    _if_sound(record, "summary.json", lambda: _say(_footer(record)))
     for problem in record.problems:
-        print(f"problem: {problem}")
-    print(_footer(record))
+        _say(f"problem: {problem}")
+
+
+def _say(text: str) -> None:
+    """Print what a record says; a terminal obeys nothing in it."""
+    print(spelled(text, keep="\n"))
+
+
+def _if_sound(record: Record, name: str, show: Callable[[], None]) -> None:
+    """Show what is in a file of the record; where it is not of the right shape, say so instead."""
+    try:
+        show()
+    except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
+        problem = f"{record.path / name} is not as kexp writes it"
+        record.problems.append(f"{problem} ({type(error).__name__}: {error})")
+
+
+def _curves(record: Record, metric: str | None, png: Path | None) -> None:
+    history = record.history()
+    if not history and png:
+        _say("no epoch has been recorded: no picture was written")
+    if not history:
+        return
+    name = metric or _own_yardstick(record, history[0])
+    if name not in history[0]["gap"]:
+        known = ", ".join(history[0]["gap"])
+        raise ConfigError(f"--metric {name}: this run has {known}")
+    columns = min(shutil.get_terminal_size((80, 24)).columns, 100)
+    _say(terminal_plot(history, YARDSTICKS[name], columns))
+    if png:
+        _draw(png, lambda: draw_png(history, YARDSTICKS[name], _title(record), png))
 
 
 def _draw_ridge(record: Record, file: Path) -> None:
     if "ridge" not in record.summary:
-        raise StoreError(f"--ridge {file}: {record.path} has no ridge path; task=ridge records one")
-    ridge_path.draw(record.summary["ridge"], _title(record), file)
-    print(f"written: {file}")
+        raise ConfigError(
+            f"--ridge {file}: {record.path} has no ridge path; task=ridge records one"
+        )
+    _draw(file, lambda: ridge_path.draw(record.summary["ridge"], _title(record), file))
 
 
-def _first_yardstick(epoch: dict[str, Any]) -> str:
-    return next(name for name in epoch["validation"] if name not in ("fit", "objective"))
+def _draw(file: Path, draw: Callable[[], None]) -> None:
+    """Write a picture, and say so. Raises `ConfigError` for an ending that is no picture's."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = FigureCanvasBase.get_supported_filetypes()
+    if file.suffix.lower().lstrip(".") not in known:
+        raise ConfigError(f"{file}: a picture ends in .png, .svg or .pdf")
+    try:
+        draw()
+    except OSError as error:
+        raise StoreError(f"{file} cannot be written: {error.strerror or error}") from error
+    _say(f"written: {file}")
+
+
+def _own_yardstick(record: Record, epoch: dict[str, Any]) -> str:
+    """The yardstick that the run names as its own, or else its first."""
+    monitor, others = record.summary.get("monitor"), ("fit", "objective")
+    known = [name for name in epoch["gap"] if name in YARDSTICKS]
+    own = [name for name in known if name == monitor] or [n for n in known if n not in others]
+    return [*own, *known][0]
 
 
 def _title(record: Record) -> str:
     """What to write above the curves: the choices and, below, the verdict."""
-    label = record.summary.get("label") or record.path.name
-    return f"{label.replace(',', ', ')}\n{record.summary.get('verdict', '')}".strip()
+    label = str(record.summary.get("label") or record.path.name)
+    text = f"{label.replace(',', ', ')}\n{record.summary.get('verdict', '')}".strip()
+    return spelled(text, keep="\n").replace("$", r"\$")
 
 
 def _header(record: Record) -> str:

@@ -17,9 +17,9 @@ from kexp.analysis.analysis import Analysis, Question, answers
 from kexp.analysis.comparable import left_out
 from kexp.analysis.effects import Effect
 from kexp.analysis.load import read_records
-from kexp.analysis.output import render, spelled
+from kexp.analysis.output import render
 from kexp.analysis.where import filtered
-from kexp.errors import ConfigError
+from kexp.errors import ConfigError, spelled
 from kexp.store import atomic
 
 if TYPE_CHECKING:

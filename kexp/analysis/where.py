@@ -20,6 +20,9 @@ from kexp.store import Record
 CONDITION = re.compile(r"([^\s=!<>]+)\s*(!=|<=|>=|==|=|<|>)\s*(.+)")
 ORDER = {"<": lt, "<=": le, ">": gt, ">=": ge}
 MOST_KEYS = 20
+MOST_LIKELY, LONGEST_NAME = 500, 60
+"""A name that is none is looked for among so many that are no longer, as it takes milliseconds for
+each."""
 ABSENT = object()
 
 ABOUT: Mapping[str, Callable[[Record], Any]] = {
@@ -155,7 +158,8 @@ def _nearest(key: str, records: Sequence[Record]) -> str:
 
 def nearest(key: str, known: Sequence[str]) -> str:
     """In words, which of the known keys are nearest to one that is none, or what there is."""
-    if near := difflib.get_close_matches(key, known, 3):
+    likely = [name for name in known if len(name) <= LONGEST_NAME][:MOST_LIKELY]
+    if near := difflib.get_close_matches(key[:LONGEST_NAME], likely, 3):
         return f"nearest {'is' if len(near) == 1 else 'are'} {', '.join(near)}"
     more = ", …" if known[MOST_KEYS:] else ""
     return f"there are {', '.join(known[:MOST_KEYS])}{more}"

@@ -21,7 +21,7 @@ from kexp.config.messages import of_faults
 from kexp.config.places import expanded
 from kexp.config.study import Study, study_of
 from kexp.config.wording import corrected, shown
-from kexp.errors import ConfigError
+from kexp.errors import ConfigError, without_secrets
 from kexp.experiment import Experiment
 from kexp.store import identity, run_name
 from kexp.store.differences import flatten
@@ -45,6 +45,21 @@ def build(
     `overrides` are those that the config was composed of.
     """
     check_modules(modules)
+    try:
+        return _built(config, label, modules, config_dir, options or {}, overrides)
+    except ConfigError as error:
+        told = without_secrets(str(error), OmegaConf.to_yaml(config, resolve=False))
+        raise ConfigError(told) from (error if told == str(error) else None)
+
+
+def _built(
+    config: DictConfig,
+    label: str,
+    modules: Sequence[str],
+    config_dir: Path | None,
+    options: dict[str, str],
+    overrides: Sequence[str],
+) -> Experiment:
     values = resolved(config)
     _check_top(values)
     study = study_of(values["study"])
@@ -60,7 +75,7 @@ def build(
         config_text=OmegaConf.to_yaml(recorded, resolve=False),
         identity=digest,
         arm=identity({key: value for key, value in canonical.items() if key != "seed"}),
-        options={g: o for g, o in (options or {}).items() if g != "track"},
+        options={g: o for g, o in options.items() if g != "track"},
         label=label,
         command=_command(overrides, modules),
         **made,
@@ -94,6 +109,7 @@ def instantiate(key: str, value: Any, modules: Sequence[str] = ()) -> Any:
 
 def data_folder(configured: str | None) -> Path:
     """The data directory: `paths.data`, else KEXP_DATA_DIR, else the user's cache."""
+    _check_path("paths.data", configured, optional=True)
     if configured:
         return expanded("paths.data", configured)
     chosen = os.environ.get("KEXP_DATA_DIR")
@@ -147,10 +163,10 @@ def _check_top(values: dict[str, Any]) -> None:
     paths = values["paths"]
     if not isinstance(paths, dict) or not {"results", "data"} <= paths.keys():
         raise ConfigError("paths must be a section with data and results")
-    for key, path in values["paths"].items():
+    for key in paths:
         if key not in ("results", "data"):
             raise ConfigError(f"there is no key paths.{key}; paths has results and data")
-        _check_path(f"paths.{key}", path, optional=key == "data")
+    _check_path("paths.results", paths["results"], optional=False)
 
 
 def _check_path(key: str, path: Any, optional: bool) -> None:

@@ -11,10 +11,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 
-from kexp.config.wording import corrected, literal
+from kexp.config.wording import corrected, literal, shown
 from kexp.errors import ConfigError
 
 KEY = re.compile(r"[A-Za-z_][\w-]*(?:[./]\w[\w-]*)*", re.ASCII)
+
+LONGEST = 10_000
+"""Characters of an override; Hydra's grammar takes seconds over more."""
+
+MOST_QUOTED = 1000
+"""Characters of a value that is written out again, corrected."""
 
 GRAMMAR = frozenset("'\"()[]{},\\$")
 """Characters that mean something to Hydra. A value without them is the text that it is."""
@@ -22,7 +28,7 @@ GRAMMAR = frozenset("'\"()[]{},\\$")
 
 def parse(text: str) -> Override:
     """One override, `key=value` or `group=option`. Raises `ConfigError` with the correction."""
-    _refuse_bytes(text)
+    _refuse_unreadable(text)
     key, equals, value = text.partition("=")
     if text[:1] in ("+", "~"):
         raise ConfigError(_not_of_this_shape(text))
@@ -33,7 +39,7 @@ def parse(text: str) -> Override:
     for candidate in (text, *([f"{key}={literal(value)}"] if plain else [])):
         try:
             return _read(candidate)
-        except HydraException:
+        except (HydraException, ValueError):  # of Python, for a number of thousands of digits
             continue
     raise ConfigError(_unreadable(key, value))
 
@@ -94,11 +100,16 @@ def _parser() -> OverridesParser:
     return OverridesParser.create()
 
 
-def _refuse_bytes(text: str) -> None:
+def _refuse_unreadable(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
         raise ConfigError(f"the override {text!a} is not valid UTF-8") from None
+    if len(text) > LONGEST:
+        raise ConfigError(
+            f"the override {text[:60]!r}… has {len(text):,} characters, more than {LONGEST:,}; an "
+            "option file of your own, below --config-dir, can hold more"
+        )
     if "\0" in text:
         raise ConfigError(f"the override {text!r} holds a zero byte")
 
@@ -131,11 +142,13 @@ def _check_key(text: str, key: str, value: str) -> None:
 
 
 def _unreadable(key: str, value: str) -> str:
-    found = f"the value of {key} cannot be read: {value!r}"
+    found = f"the value of {key} cannot be read: {shown(value)}"
     if value[:1] in ("[", "{") and value.count("[") + value.count("{") != value.count(
         "]"
     ) + value.count("}"):
         return f"{found}: a bracket has no partner; a list is written '{key}=[1,2]'"
+    if len(value) > MOST_QUOTED:
+        return found
     if value.endswith(","):
         return f"{found}: leave out the comma at its end: {key}={value.rstrip(', ')}"
     if not value.isprintable():

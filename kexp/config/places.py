@@ -25,7 +25,7 @@ def user_dir(path: str | os.PathLike | None) -> Path | None:
     if not os.fspath(path):
         raise ConfigError("--config-dir is empty; name a directory, or leave it out")
     folder = expanded("--config-dir", path).resolve()
-    if not folder.exists():
+    if not os.path.exists(folder):  # also where the name is too long to be one
         raise ConfigError(f"--config-dir {path}: there is no such directory ({folder})")
     if not folder.is_dir():
         raise ConfigError(

@@ -121,6 +121,7 @@ class DataSet:
     def split(self, collection: Collection, streams: Streams) -> Splits:
         """Train, validation and test splits, and the probe, from the stream `split`."""
         rest = collection.train
+        _refuse_twins(collection)
         order = streams.rng("split").permutation(len(rest))
         total, key = len(order), f"data.train_size={self.train_size}"
         test, validation = collection.test, collection.validation
@@ -130,10 +131,11 @@ class DataSet:
         if validation is None:
             count = _count("data.validation_size", self.validation_size, total)
             validation, order = rest.take(order[:count]), order[count:]
-        if collection.validation is not None:
-            _refuse_overlap(rest, validation)
         if len(validation) == 0:
-            raise DataError("the validation split is empty: overfitting is undefined without one")
+            raise DataError(
+                f"the validation split is empty (data.validation_size={self.validation_size} of "
+                f"{total} examples): overfitting is undefined without one"
+            )
         if len(test) == 0:
             raise DataError(f"data.test_size={self.test_size} of {total} leaves no test example")
         if self.train_size is not None and self.train_size > len(order):
@@ -193,16 +195,27 @@ def replace_values(values: np.ndarray, share: float, rng: np.random.Generator) -
     return np.where(rng.random(values.shape) < share, uniform, values).astype(values.dtype)
 
 
-def _refuse_overlap(train: Examples, validation: Examples) -> None:
-    """Raise `DataError` where an image of validation is in train too, pixel for pixel."""
-    known = {_digest(image): number for number, image in enumerate(train.inputs)}
-    for number, image in enumerate(validation.inputs):
-        twin = known.get(_digest(image))
-        if twin is not None:
-            raise DataError(
-                f"train and validation overlap: {train.name(twin)} and {validation.name(number)} "
-                "are the same image"
-            )
+def _refuse_twins(collection: Collection) -> None:
+    """Raise `DataError` where an image file is in two parts of the data, pixel for pixel.
+
+    Or twice in a part that is still to be split: then it could come to be in two.
+    """
+    if not collection.train.names:  # no files of the user's
+        return
+    parts = {name: getattr(collection, name) for name in ("train", "validation", "test")}
+    complete = all(parts.values())
+    known: dict[bytes, tuple[str, str]] = {}
+    for part, examples in parts.items():
+        for number, image in enumerate(examples.inputs if examples else ()):
+            name = examples.name(number)
+            where, twin = known.setdefault(_digest(image), (part, name))
+            if where != part:
+                raise DataError(f"{where} and {part} overlap: {twin} and {name} are the same image")
+            if twin != name and part == "train" and not complete:
+                raise DataError(
+                    f"{twin} and {name} are the same image, which could get into training and "
+                    "validation; remove one of them"
+                )
 
 
 def _digest(image: np.ndarray) -> bytes:

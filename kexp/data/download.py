@@ -6,8 +6,10 @@ neither HTML nor cut short, leaves a file that only its owner can read, and logs
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
+import http
 import http.client
 import itertools
 import os
@@ -19,8 +21,9 @@ import urllib.request
 import uuid
 from collections.abc import Generator, Iterable
 from pathlib import Path
+from urllib.request import HTTPRedirectHandler
 
-from kexp.errors import DataError, DataMissing
+from kexp.errors import DataError, DataMissing, spelled
 
 TIMEOUT = 15.0
 """Longest wait for a connection and for the next bytes, in seconds."""
@@ -51,10 +54,12 @@ def download(url: str, target: Path, sha256: str) -> Path:
 
 
 def is_html(path: Path) -> bool:
-    """Whether the file is a web page, which servers and hotels give in place of data."""
+    """Whether the file is a web page, which servers and hotels give in place of data.
+
+    No data that kexp reads begin with a tag, or with a mark of UTF-8 before one.
+    """
     with path.open("rb") as file:
-        start = file.read(256).lstrip().lower()
-    return start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head"))
+        return file.read(4096).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<")
 
 
 def _write(part: Path, chunks: Iterable[bytes]) -> str:
@@ -74,6 +79,8 @@ def _verify(part: Path, found: str, url: str, expected: str) -> None:
         return
     if is_html(part):
         raise DataMissing(f"{url} gave a web page (HTML), not data")
+    if not part.stat().st_size:
+        raise DataMissing(f"{url} gave an empty file")
     raise DataError(
         f"{url} gave a file with the wrong checksum, which was not kept: "
         f"SHA-256 {found}, expected {expected}"
@@ -85,6 +92,9 @@ def _receive(url: str) -> Generator[bytes, None, None]:
     received, began = 0, time.monotonic()
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+            if answer.status != http.HTTPStatus.OK:
+                said = f"{answer.status} {spelled(answer.reason)}"
+                raise DataMissing(f"{url}: the server answered {said}")
             expected = answer.length
             while received != expected and (chunk := answer.read1(1 << 16)):
                 received += len(chunk)
@@ -92,7 +102,7 @@ def _receive(url: str) -> Generator[bytes, None, None]:
                 if waited > TIMEOUT and received < SLOWEST * waited:
                     raise DataMissing(f"{url}: slower than {SLOWEST / 1000:g} kB/s, given up")
                 yield chunk
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise DataMissing(f"{url}: {_reason(error)}") from error
     if expected not in (None, received):
         raise DataMissing(f"{url}: cut short after {received:,} of {expected:,} bytes")
@@ -102,7 +112,9 @@ def _reason(error: Exception) -> str:
     """What went wrong on the network, in a few words."""
     if isinstance(error, urllib.error.HTTPError):
         error.close()
-        return f"the server answered {error.code} {error.reason}"
+        if error.reason.startswith(HTTPRedirectHandler.inf_msg):
+            return "the server redirects in a circle"
+        return f"the server answered {error.code} {spelled(error.reason)}"
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     reasons = {
         TimeoutError: f"no answer within {TIMEOUT:g} s",

@@ -169,4 +169,6 @@ def _reason(error: Exception) -> str:
         return f"is a decompression bomb: more than {MAX_PIXELS:,} pixels"
     if isinstance(error, _Refused):
         return str(error)
+    if isinstance(error, MemoryError):
+        return "does not fit into memory"
     return f"is damaged or cut short ({type(error).__name__}: {error})"

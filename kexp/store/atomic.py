@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -13,12 +14,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+TEMPORARY = ".*.tmp*"
+"""Matches the names of files that are not whole yet."""
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of `path` when the block ends without an error."""
+    """A binary file that takes the place of `path` when the block ends without an error.
+
+    Its name has the suffix of `path`, for writers that take no open file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}.tmp"
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(6)}.tmp{path.suffix}")
     try:
         with open(temporary, "xb") as file:
             yield file
@@ -50,9 +57,9 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def append_json(path: Path, value: Any) -> None:
-    """Append `value` to `path` as one line of strict JSON, and wait until it is on disk."""
+    """Append `value` to `path`, which there is, as one line of strict JSON, and sync it to disk."""
     line = json.dumps(finite(value), allow_nan=False) + "\n"
-    with open(path, "ab") as file:
+    with open(os.open(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
         file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
@@ -71,11 +78,18 @@ def finite(value: Any) -> Any:
     return value
 
 
+NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+"""What some file systems say when a folder is to be synchronised; they do it of themselves."""
+
+
 def _sync_folder(folder: Path) -> None:
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_FOR_FOLDERS:
+            raise
     finally:
         os.close(descriptor)

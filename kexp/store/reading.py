@@ -6,9 +6,9 @@ import io
 import json
 import math
 import os
+import re
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 import yaml
 
+from kexp.errors import KexpError
 from kexp.store.names import ADDED_LATER, SCHEMA
 
 LARGEST = 64 * 2**20
@@ -69,7 +70,10 @@ def read_run(path: Path) -> Record:
     config = record.summary.get("config")
     recorded = config if isinstance(config, dict) else _read_config(path / "config.yaml", record)
     written = (record.summary or recorded).get("schema", SCHEMA)
-    if not isinstance(written, int) or written > SCHEMA:
+    if isinstance(written, bool) or not isinstance(written, int) or written < 0:
+        record.problems.append(f"{path} has no schema that there is, but {written!r}")
+        record.summary, record.newer = {}, True
+    elif written > SCHEMA:
         record.problems.append(f"{path} was written by a newer kexp (schema {written}): update")
         record.summary, record.newer = {}, True
     elif fault := _misshapen(record.summary):
@@ -162,9 +166,21 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def _object(path: Path) -> dict[str, Any]:
     """The JSON object in a file, which is read once: another process may be replacing it."""
-    value = json.loads(_content(path, LARGEST))
+    value = _json(_content(path, LARGEST))
     if not isinstance(value, dict):
         raise ValueError("no object")
+    return value
+
+
+HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half of a character that JSON spells as a pair; alone it is no text that could be written."""
+
+
+def _json(content: bytes) -> Any:
+    """The value in some JSON, which is UTF-8; half a character alone stands as a question mark."""
+    value = json.loads(content.decode())
+    if HALF.search(content):
+        return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
     return value
 
 
@@ -193,14 +209,11 @@ def read_history(path: Path) -> tuple[list[dict[str, Any]], str | None]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        record = _epoch(line)
+        record = epoch_in(line)
         if record is None:
             return records, f"{path}: line {number} is torn or damaged; epochs before it are kept"
         records.append(record)
     return records, None
-
-
-UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def read_examples(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
@@ -219,7 +232,9 @@ def read_examples(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
             return arrays, None
     except FileNotFoundError:
         return {}, None
-    except UNREADABLE as error:
+    except KexpError:  # a signal's, not the file's
+        raise
+    except Exception as error:  # zip and npy readers raise almost anything on damaged bytes
         return {}, f"{path} cannot be read: {error}"
 
 
@@ -238,9 +253,10 @@ def _array(stream: IO[bytes], size: int) -> np.ndarray:
     return values.reshape(shape, order="F" if columns_first else "C")
 
 
-def _epoch(line: bytes) -> dict[str, Any] | None:
+def epoch_in(line: bytes) -> dict[str, Any] | None:
+    """The record of an epoch in a line of a history; None where there is none."""
     try:
-        record = json.loads(line)
+        record = _json(line)
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("epoch"), int) else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 from kexp.measures import YARDSTICKS
 from kexp.progress import Live, Reporter, epoch_line
 from kexp.store import RunFolder
-from kexp.store.reading import read_json
+from kexp.store.reading import epoch_in, read_json
 from kexp.sweeps.machine import Share
 from kexp.sweeps.work import Job, Outcome
 
@@ -179,9 +178,8 @@ def last_epoch(history: Path) -> dict[str, Any] | None:
     except OSError:
         return None
     for line in reversed(lines[:-1]):
-        with contextlib.suppress(ValueError):
-            record = json.loads(line)
-            return record if isinstance(record, dict) else None
+        if record := epoch_in(line):
+            return record
     return None
 
 

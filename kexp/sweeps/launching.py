@@ -205,13 +205,15 @@ def set_up(
 ) -> Iterator[Launching]:
     """Hydra with the launcher and the sweeper that the overrides choose. Raises `ConfigError`."""
     parsed = [parse(text) for text in of_hydra]
+    fixed = [o for o in chosen if o.key_or_group in ("task", "study")]
+    composer.base([o for o in fixed if not o.is_sweep_override()])  # refuses what there is not
     with hydra_initialised():
         hydra: Any = GlobalHydra.instance().hydra
         _check(hydra, parsed)
         lines = [
             *search_path(composer.config_dir),
             *QUIET,
-            *(o.input_line for o in chosen if o.key_or_group in ("task", "study")),
+            *(o.input_line for o in fixed),
         ]
         groups = [o.input_line for o in parsed if o.key_or_group in GROUPS]
         settings = [o for o in parsed if o.key_or_group not in GROUPS]

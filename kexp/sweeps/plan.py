@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from kexp.errors import ConfigError
 from kexp.experiment import Experiment
 from kexp.store import RunFolder
+from kexp.store.reading import read_json
 from kexp.sweeps.board import last_epoch
 from kexp.sweeps.work import FAILED, Job
 
@@ -89,7 +90,7 @@ def _action(
         return "train", "new", None
     if force:
         return "train", f"again from the start: --force ({state} before)", None
-    if state == "finished":
+    if state == "finished" and read_json(folder.summary):
         return "skip", "finished", None
     if state in FAILED:
         said = f"{state}: {reason}"

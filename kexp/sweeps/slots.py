@@ -116,6 +116,8 @@ class Slot:
         error = self.future.exception()
         if error is None:
             return self.future.result()
+        if isinstance(error, Interrupted) and self.folder.state().get("state") == "finished":
+            return Outcome(number, "finished")
         if isinstance(error, Interrupted):
             return self._ended(number, "interrupted", str(error))
         if self._stopped_at and not self._out_of_time:

@@ -84,6 +84,7 @@ class Work:
         number = int(HydraConfig.get().job.num)
         if os.getpid() == self.process:
             return self._here(number)
+        own_session()
         os.chdir(self.folder)
         os.environ.update(self.environment)
         set_default_threads(self.threads)
@@ -136,6 +137,12 @@ class Work:
         if outcome.state != "finished":
             self.reporter.say(f"{outcome.state}: {outcome.reason}")
         return outcome
+
+
+def own_session() -> None:
+    """Keep a terminal's Ctrl-C from this process: it is for the sweep, which passes it on."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.setsid()
 
 
 @contextlib.contextmanager

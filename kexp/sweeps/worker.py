@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
@@ -14,19 +13,15 @@ from kexp import recording
 from kexp.backends import set_default_threads, use_gpu
 from kexp.data import keeping
 from kexp.sweeps.machine import Share
-from kexp.sweeps.work import Outcome, Work
+from kexp.sweeps.work import Outcome, Work, own_session
 
 LAST_SECONDS = 20.0
 """How long a run may take to save and end once the sweep that asked for it has died."""
 
 
 def start(share: Share) -> None:
-    """Set the process up: its share of the machine, and an end with its parent's.
-
-    A session of its own keeps the terminal's Ctrl-C from it: its parent passes that on.
-    """
-    with contextlib.suppress(AttributeError, OSError):
-        os.setsid()
+    """Set the process up: its share of the machine, and an end with its parent's."""
+    own_session()
     sys.stdout = sys.stderr = open(os.devnull, "w")
     recording.OWN_PROCESS = keeping.KEEP = True
     set_default_threads(share.threads)

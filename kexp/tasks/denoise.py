@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -55,18 +56,22 @@ class Denoise(Task):
         return (None, None, count), count
 
     def check_splits(self, splits: Splits, smallest_side: int) -> None:
-        """Refuse training images smaller than a patch, and others smaller than SSIM's window."""
-        for part, least in (
-            (splits.train, self.patch),
-            (splits.validation, SSIM_WINDOW),
-            (splits.test, SSIM_WINDOW),
-        ):
-            for i, image in enumerate(part.inputs):
-                if min(image.shape[:2]) < least:
-                    raise DataError(
-                        f"image {part.name(i)} of {image.shape[0]}×{image.shape[1]} pixels is "
-                        f"smaller than {least}×{least} (task.patch={self.patch})"
-                    )
+        """Refuse training images smaller than a patch, and others smaller than SSIM's window.
+
+        All of them are named in one `DataError`.
+        """
+        patch, window = f"a patch, task.patch={self.patch}", "the window of SSIM"
+        small = [
+            *_smaller("train", splits.train, self.patch, patch),
+            *_smaller("validation", splits.validation, SSIM_WINDOW, window),
+            *_smaller("test", splits.test, SSIM_WINDOW, window),
+        ]
+        if small:
+            lines = "\n".join(small)
+            raise DataError(
+                f"{len(small)} images are too small; remove them, or choose a smaller task.patch "
+                f"(at least {SSIM_WINDOW}):\n{lines}"
+            )
 
     def epoch(self, train: Examples, streams: Streams, epoch: int) -> EpochData:
         """Fresh patches with fresh noise, from the streams `patches` and `noise`."""
@@ -133,6 +138,15 @@ class Denoise(Task):
         image = rng.choice(len(free), size=self.patches_per_epoch, p=count / count.sum())
         corner = (rng.random((self.patches_per_epoch, 2)) * free[image]).astype(np.int64)
         return np.column_stack([image, corner])
+
+
+def _smaller(split: str, part: Examples, least: int, why: str) -> Iterator[str]:
+    """A line for each image of a split that has fewer pixels than that in a row or a column."""
+    for i, image in enumerate(part.inputs):
+        height, width = image.shape[:2]
+        if min(height, width) < least:
+            need = f"at least {least}×{least} ({why})"
+            yield f"  {split} {part.name(i)!r}: {height}×{width} pixels, needed {need}"
 
 
 def _unit(image: np.ndarray) -> np.ndarray:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kexp.analysis.load import read_records
-from kexp.analysis.output import spelled
-from kexp.errors import StoreError
+from kexp.errors import StoreError, spelled
 from kexp.store import Record
 from kexp.tracking.base import Tracker, Unreachable, send
 from kexp.tracking.live import reason_of

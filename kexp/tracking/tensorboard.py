@@ -60,11 +60,16 @@ class EventFile(Sink):
         number = max(before.values(), default=0) + 1
         self._file = open(folder / f"events.out.tfevents.{number:010d}.kexp", "xb")
         start, _ = times(record)
-        self._write(
-            _event(start, file_version="brain.Event:2"),
-            _event(start, session_log=_restart()),
-            _event(start, summary=_hparams(record, start)),
-        )
+        try:
+            self._write(
+                _event(start, file_version="brain.Event:2"),
+                _event(start, session_log=_restart()),
+                _event(start, summary=_hparams(record, start)),
+            )
+        except OSError:
+            with contextlib.suppress(OSError):  # the same once more
+                self.close()
+            raise
         for file in before:
             with contextlib.suppress(OSError):
                 file.unlink()

@@ -72,11 +72,12 @@ class Loop:
     def restore(self) -> None:
         """Take up the last checkpoint, if there is one, and drop history that is beyond it."""
         saved = self.folder.load_checkpoint()
+        epoch, groups = checkpoint.unpack(saved) if saved else (0, {})
+        self.history, problem = self.folder.rewind(epoch)
+        if problem:
+            self.reporter.say(problem)
         if saved is None:
-            self.folder.rewind(0)
             return
-        epoch, groups = checkpoint.unpack(saved)
-        self.history = self.folder.rewind(epoch)
         if len(self.history) != epoch:
             raise StoreError(
                 f"{self.folder.history} has {len(self.history)} epochs, the checkpoint {epoch}; "

@@ -90,7 +90,11 @@ class Meter:
         fit = float(np.mean(np.concatenate(losses), dtype=np.float64))
         if not np.isfinite(fit + penalty):
             raise Diverged(f"the objective on {name} is not finite")
-        measured = self.task.measure(predictions, batches)
+        with np.errstate(over="ignore", invalid="ignore"):
+            measured = self.task.measure(predictions, batches)
+        for key, value in measured.items():
+            if not np.isfinite(value):  # of which a bounded loss may know nothing
+                raise Diverged(f"the {measures.YARDSTICKS[key].label} on {name} is not finite")
         return {"fit": fit, "objective": fit + penalty, **measured}, predictions
 
 

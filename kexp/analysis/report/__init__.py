@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kexp.errors import StoreError
+from kexp.errors import ConfigError, StoreError, spelled
 
 
 def write_report(
@@ -20,7 +20,7 @@ def write_report(
     """Write the page about the runs at or below `paths`, and with `plots` each plot as a file.
 
     `asked` are metric, on, baseline and nuisance, as in `kexp effects`. Raises `StoreError` where
-    there are no runs or the page cannot be written, `ConfigError` for names that there are not.
+    there are no runs or the page cannot be written, `ConfigError` where what is asked is wrong.
     """
     from kexp.analysis.load import read_records
     from kexp.analysis.report.page import rendered
@@ -33,18 +33,20 @@ def write_report(
     command = _command(paths, output, where, plots, asked)
     report = report_of(records, asking(**asked), command)
     _write(output, rendered(report).encode())
-    print(f"written: {output}")
+    print(spelled(f"written: {output}"))
     if plots is not None:
         count = _write_plots(report.sections, plots)
-        print(f"written: {plots} ({count} plot{'' if count == 1 else 's'}, each as PNG and SVG)")
+        many = f"{count} plot{'' if count == 1 else 's'}, each as PNG and SVG"
+        print(spelled(f"written: {plots} ({many})"))
 
 
 def _check_places(output: Path, plots: Path | None) -> None:
     """Refuse what cannot be written before anything is computed."""
     if output.is_dir():
-        raise StoreError(f"{output} is a directory: name a file, as in -o {output / 'report.html'}")
+        example = output / "report.html"
+        raise ConfigError(f"{output} is a directory: name a file, as in -o {example}")
     if plots is not None and plots.exists() and not plots.is_dir():
-        raise StoreError(f"{plots} is a file: --plots wants a directory")
+        raise ConfigError(f"{plots} is a file: --plots wants a directory")
 
 
 def _write_plots(sections: Sequence[Any], folder: Path) -> int:

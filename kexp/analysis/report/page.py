@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from importlib import resources
+from typing import Any
 
 from kexp.analysis.report.sections import Report, Section
+from kexp.errors import spelled
 
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'; "
@@ -22,6 +24,7 @@ def rendered(report: Report) -> str:
     pages = Environment(
         loader=FunctionLoader(asset),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -33,6 +36,11 @@ def rendered(report: Report) -> str:
         style=style,
         policy=POLICY.format(hash_of(script)),
     )
+
+
+def _visible(value: Any) -> Any:
+    """What is put into the page: of a text, what would turn the letters around is spelled out."""
+    return spelled(value, keep="\n\t\u00a0\u202f") if type(value) is str else value
 
 
 def asset(name: str) -> str:
