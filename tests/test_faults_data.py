@@ -606,6 +606,15 @@ def test_f22_a_redirection_to_another_server_is_followed(tmp_path, serve):
     assert download(serve(moved), tmp_path / "data.npz", SHA256).read_bytes() == DATA
 
 
+def test_f20_what_a_killed_download_left_is_cleared_a_day_later(tmp_path, serve):
+    old, new = tmp_path / ".data.npz.1.part", tmp_path / ".data.npz.2.part"
+    for part in (old, new):
+        part.write_bytes(DATA[:100])
+    os.utime(old, (0, 0))
+    download(serve(give(DATA)), tmp_path / "data.npz", SHA256)
+    assert sorted(tmp_path.iterdir()) == [new, tmp_path / "data.npz"]
+
+
 def test_a_disk_that_cannot_be_written_is_told(tmp_path, serve):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot write .*data.npz") as caught:

@@ -20,7 +20,7 @@ import pytest
 
 import kexp
 from kexp.cli import main
-from kexp.errors import Interrupted, KexpError
+from kexp.errors import Interrupted, KexpError, StoreError
 from kexp.store import RunFolder, read_run
 from kexp.sweeps import slots
 from kexp.sweeps.machine import Share, processes_killed_for_memory, shares
@@ -363,6 +363,20 @@ def test_f58_every_kind_of_trouble_is_confined(folder: Path, capsys: pytest.Capt
     assert "Traceback" in logs["raise"] and "in __call__" in logs["raise"]
     assert "Fatal Python error: Segmentation fault" in logs["segfault"]
     assert "trouble.py" in logs["segfault"]
+
+
+@pytest.mark.slow
+def test_f46_a_record_that_cannot_be_told_of_a_death_is_no_secret(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def full(*_: str) -> None:
+        raise StoreError("cannot write status.json: No space left on device")
+
+    monkeypatch.setattr(RunFolder, "conclude", full)
+    overrides = tiny("mnist_convnet", folder, "loss=trouble", "training.epochs=1")
+    assert main(["sweep", *config_dir(folder), *overrides, "loss.kind=kill,none"]) == 1
+    said = capsys.readouterr().out
+    assert "its process was ended by SIGKILL; its record could not be told: cannot write" in said
 
 
 # 68 and 69 A signal to the sweep: its runs save, exit 130 or 143, and the same command goes on

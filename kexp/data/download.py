@@ -31,6 +31,9 @@ TIMEOUT = 15.0
 SLOWEST = 10_000
 """Fewest bytes per second, on average, once `TIMEOUT` has passed."""
 
+ABANDONED = 24 * 3600.0
+"""Seconds after which nobody is writing a partial download any more."""
+
 
 def download(url: str, target: Path, sha256: str) -> Path:
     """Fetch `url` to `target` if its SHA-256 is right; `target` appears whole or not at all.
@@ -39,6 +42,7 @@ def download(url: str, target: Path, sha256: str) -> Path:
     a wrong checksum and for a disk that cannot be written.
     """
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    _clear_old_parts(target)
     with contextlib.closing(_receive(url)) as chunks:
         start = next(chunks, b"")  # no folder is made for a server that does not answer
         try:
@@ -51,6 +55,14 @@ def download(url: str, target: Path, sha256: str) -> Path:
             with contextlib.suppress(OSError):
                 part.unlink()
     return target
+
+
+def _clear_old_parts(target: Path) -> None:
+    """Remove what downloads of `target` left behind that were killed, a day ago or more."""
+    for part in target.parent.glob(f".{target.name}.*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > ABANDONED:
+                part.unlink()
 
 
 def is_html(path: Path) -> bool:

@@ -123,7 +123,7 @@ class Slot:
         if self._stopped_at and not self._out_of_time:
             return self._ended(number, "interrupted", "stopped before it could save")
         if not isinstance(error, ProcessExpired):
-            return Outcome(number, "failed", f"its process could not be used: {error}")
+            return Outcome(number, "failed", f"its process ended before the run began ({error})")
         state = self.folder.state().get("state")
         if state in ("finished", "interrupted"):
             return self._ended(number, state, None)
@@ -134,8 +134,10 @@ class Slot:
         if self._out_of_time and state != "finished":
             state, reason = "timeout", f"stopped after the time limit of {self.limit:g} s"
         if state not in ("finished", "interrupted"):
-            with contextlib.suppress(KexpError, OSError):
+            try:
                 self.folder.conclude(state, reason)
+            except (KexpError, OSError) as error:
+                reason = f"{reason}; its record could not be told: {error}"
         return Outcome(number, state, reason)
 
     def _cause_of_death(self, exitcode: int | None) -> tuple[str, str]:
