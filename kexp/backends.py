@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import inspect
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from kexp.choice import Count, choice
 from kexp.errors import ConfigError
@@ -173,7 +174,8 @@ class TensorFlow(Backend):
         """Take the run's custom gradients out of TensorFlow's registry, where each stays for good.
 
         Every training step of Keras's optimizers registers one, which holds the whole graph (some
-        MiB; tensorflow/tensorflow#97697). Once it is compiled, a graph needs them no more.
+        MiB; tensorflow/tensorflow#97697). Once it is compiled, a graph needs them no more. Those of
+        the user's own functions stay: such a function may be differentiated again.
         """
         from tensorflow.python.framework import ops
 
@@ -183,7 +185,7 @@ class TensorFlow(Backend):
             yield
         finally:
             for name in registry.keys() - before:
-                if name.startswith("CustomGradient-"):
+                if name.startswith("CustomGradient-") and _of_the_run(registry[name]["type"]):
                     del registry[name]
 
     def threads_in_use(self) -> int:
@@ -306,3 +308,10 @@ def _native_messages_held() -> Iterator[None]:
         finally:
             os.dup2(real, 2)
             os.close(real)
+
+
+def _of_the_run(gradient: Any) -> bool:
+    """Whether a registered gradient was defined by TensorFlow, Keras or kexp, for a run's graph."""
+    within = inspect.getclosurevars(gradient).nonlocals.get("tape_grad_fn")
+    defined = within and inspect.getclosurevars(within).nonlocals.get("grad_fn")
+    return getattr(defined, "__module__", "").split(".")[0] in ("tensorflow", "keras", "kexp")

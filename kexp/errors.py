@@ -4,9 +4,9 @@ import os
 import re
 import signal
 
-SECRET = re.compile(r"oc\.env:\s*['\"]?(\w+)")
+SECRET = re.compile(r"oc\.env\s*:\s*['\"]?(\w+)")
 SHORTEST_SECRET = 4
-"""What is shorter is no secret, and may be part of any word."""
+"""What is shorter is no secret, and may be part of any word; so may a short number."""
 
 LONGEST_SHOWN = 59
 """Characters of a long value that a message shows at least."""
@@ -17,13 +17,21 @@ def without_secrets(text: str, config: str) -> str:
 
     `${oc.env:NAME}` stands in their place, as it does in the config.
     """
+    names: dict[str, str] = {}
     for name in sorted(set(SECRET.findall(config))):
         value = os.environ.get(name, "")
-        if len(value) < SHORTEST_SECRET:
-            continue
-        for form in (value, repr(value)[1:-1], value[:LONGEST_SHOWN]):
-            text = text.replace(form, f"${{oc.env:{name}}}")
-    return text
+        if len(value) >= SHORTEST_SECRET and not re.fullmatch(r"[\d.]{1,7}", value):
+            names |= dict.fromkeys((value, repr(value)[1:-1], value[:LONGEST_SHOWN]), name)
+    if not names:
+        return text
+    forms = "|".join(_whole(form) for form in sorted(names, key=len, reverse=True))
+    return re.sub(forms, lambda found: f"${{oc.env:{names[found[0]]}}}", text)
+
+
+def _whole(form: str) -> str:
+    """A pattern for a value; a short word is no part of a longer one."""
+    word = len(form) < 8 and re.fullmatch(r"\w+", form)
+    return rf"(?<!\w){form}(?!\w)" if word else re.escape(form)
 
 
 def spelled(text: str, keep: str = "") -> str:

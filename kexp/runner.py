@@ -54,6 +54,7 @@ def _run(experiment: Experiment, reporter: Reporter, force: bool) -> dict[str, A
         if summary and folder.state().get("state") == "finished":
             reporter.say(f"already finished, nothing to do: {folder.path} (--force trains again)")
             reporter.say(str(summary.get("verdict", "")))
+            check()
             return summary
         with (
             sent(folder, experiment, reporter) as told,

@@ -28,7 +28,7 @@ from kexp.config.fitting import fitting
 from kexp.config.overrides import GRAMMAR, parse
 from kexp.config.places import conf_dir, groups
 from kexp.config.wording import corrected
-from kexp.errors import ConfigError, DataError
+from kexp.errors import ConfigError, DataError, without_secrets
 from kexp.progress import Reporter
 from kexp.recording import recorded
 from kexp.store import RunFolder
@@ -1024,6 +1024,27 @@ def test_f62_no_secret_in_a_message(secret: str, key: str, monkeypatch, refusal)
     monkeypatch.setenv("KEXP_TEST_SECRET", secret)
     said = refusal(f"{key}=${{oc.env:KEXP_TEST_SECRET}}")
     assert "hunter2" not in said and "${oc.env:KEXP_TEST_SECRET}" in said
+
+
+def test_f62_what_is_hidden_and_what_is_not(monkeypatch) -> None:
+    """Whole values, the longest first, in one pass; no part of another word, no short number."""
+    values = {"A": "https://host", "B": "https://host/?token=x", "F": "oc.env", "N": "1000"}
+    for name, value in {**values, "T": "test"}.items():
+        monkeypatch.setenv(name, value)
+    config = "".join(f"{name.lower()}: ${{oc.env:{name}}}\n" for name in "ABFNT")
+    assert without_secrets("at https://host/?token=x", config) == "at ${oc.env:B}"
+    assert without_secrets("at https://host/y", config) == "at ${oc.env:A}/y"
+    assert without_secrets("oc.env", config) == "${oc.env:F}"
+    plain = "the latest of 1000 tests: 0.1000"
+    assert without_secrets(plain, config) == plain
+
+
+def test_f62_the_name_of_a_variable_is_written_out(tmp_path: Path, monkeypatch, refusal) -> None:
+    monkeypatch.setenv("KEXP_TEST_SECRET", "hunter2")
+    text = "_target_: kexp.losses.Huber\ndelta: ${oc.env:${oc.env:NAME,KEXP_TEST_SECRET}}\n"
+    folder = write(tmp_path, loss__mine=text)
+    said = refusal("--config-dir", str(folder), "task=denoise", "loss=mine")
+    assert "must be written out, as in ${oc.env:NAME}" in said and "hunter2" not in said
 
 
 def test_f62_sections_are_no_way_around(monkeypatch, refusal) -> None:

@@ -24,6 +24,7 @@ import kexp
 from kexp.analysis.load import read_records
 from kexp.api import Session
 from kexp.cli import main
+from kexp.data.base import Collection, Examples, _refuse_twins
 from kexp.errors import (
     ConfigError,
     DataError,
@@ -141,6 +142,17 @@ TWINS = {
     "val/a.png test/b.png": "validation and test overlap: val/a.png and test/b.png",
     "a.png b.tif": "a.png and b.tif are the same image, which could get into training and",
 }
+
+
+def test_f36_also_where_data_have_no_files() -> None:
+    """Data of the user's own that bring a validation split."""
+    images = np.random.default_rng(0).integers(0, 255, (6, 4, 4, 1), dtype=np.uint8)
+    train, other = Examples(images[:3]), Examples(images[3:])
+    _refuse_twins(Collection(train=train, validation=other, test=other))
+    _refuse_twins(Collection(train=train, validation=None, test=train))
+    with pytest.raises(DataError, match="train and validation overlap: number 1 and number 0"):
+        twin = Examples(images[1:2])
+        _refuse_twins(Collection(train=train, validation=twin, test=other))
 
 
 @pytest.mark.parametrize("places", TWINS)

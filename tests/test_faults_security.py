@@ -135,10 +135,11 @@ def test_f64_what_runs_code_is_refused(
 
 def test_f64_a_known_name_does_not_stand_for_another_class(sound: Path, tmp_path: Path) -> None:
     """That `kexp>Dropout` is registered lets no other class of that name in."""
-    layer = {"module": "os", "class_name": "Dropout", "registered_name": "kexp>Dropout"}
-    change = functools.partial(with_layer, {**layer, "config": {"rate": 0.5}})
-    with pytest.raises(StoreError, match="os.Dropout"):
-        kexp.load_model(rewritten(sound, tmp_path / "model.keras", config=change))
+    for module, registered in (("os", "kexp>Dropout"), ("keras.layers", "kexp>Dropout")):
+        layer = {"module": module, "class_name": "Dropout", "registered_name": registered}
+        change = functools.partial(with_layer, {**layer, "config": {"rate": 0.5}})
+        with pytest.raises(StoreError, match=f"{module}.Dropout"):
+            kexp.load_model(rewritten(sound, tmp_path / "model.keras", config=change))
 
 
 def test_f64_a_class_deep_inside_is_found(sound: Path, tmp_path: Path, canary: Path) -> None:
@@ -204,6 +205,31 @@ def test_f64_weights_from_elsewhere_are_refused(
     file = rewritten(sound, tmp_path / "model.keras", weights=change)
     with pytest.raises(StoreError, match=told):
         kexp.load_model(file)
+
+
+def no_array(kind: str, content: bytes) -> bytes:
+    """Weights with something among them that is none."""
+    buffer = io.BytesIO(content)
+    with h5py.File(buffer, "r+") as file:
+        file["odd"] = h5py.Empty("f4") if kind == "empty" else np.dtype("f4")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["empty", "type"])
+def test_f64_weights_that_are_no_arrays_are_told(kind: str, sound: Path, tmp_path: Path) -> None:
+    change = functools.partial(no_array, kind)
+    file = rewritten(sound, tmp_path / "model.keras", weights=change)
+    with pytest.raises(StoreError, match="no sound Keras file"):
+        kexp.load_model(file)
+
+
+def test_f64_a_file_is_read_as_what_it_was_checked_as(sound: Path, tmp_path: Path) -> None:
+    """HDF5 before the zip: Keras would read it by its name, and the check its end."""
+    content = b"\x89HDF\r\n\x1a\n" + (sound / "model.keras").read_bytes()
+    for name in ("model.h5", "model.hdf5", "model.KERAS", "model"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(StoreError, match="no model at"):
+            kexp.load_model(tmp_path / name)
 
 
 def archive(**members: bytes) -> bytes:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def _built(
     options: dict[str, str],
     overrides: Sequence[str],
 ) -> Experiment:
+    _check_variables(OmegaConf.to_yaml(config, resolve=False))
     values = resolved(config)
     _check_top(values)
     study = study_of(values["study"])
@@ -80,6 +82,15 @@ def _built(
         command=_command(overrides, modules),
         **made,
     )
+
+
+def _check_variables(text: str) -> None:
+    """Refuse environment variables whose names are made up: their values could not be hidden."""
+    if found := re.search(r"\$\{\s*oc\.env\s*:[^}]*\$\{[^}]*\}", text):
+        raise ConfigError(
+            f"{found[0]}…: the name of an environment variable must be written out, as in "
+            "${oc.env:NAME}"
+        )
 
 
 def instantiate(key: str, value: Any, modules: Sequence[str] = ()) -> Any:

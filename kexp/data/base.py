@@ -196,14 +196,17 @@ def replace_values(values: np.ndarray, share: float, rng: np.random.Generator) -
 
 
 def _refuse_twins(collection: Collection) -> None:
-    """Raise `DataError` where an image file is in two parts of the data, pixel for pixel.
+    """Raise `DataError` where an image is in two parts of the data, pixel for pixel.
 
-    Or twice in a part that is still to be split: then it could come to be in two.
+    An image file may not be twice in a part that is still to be split either: it could come to be
+    in two. Of data without files, only a validation split that they bring themselves is looked at.
     """
-    if not collection.train.names:  # no files of the user's
+    files = bool(collection.train.names)
+    if not files and collection.validation is None:
         return
-    parts = {name: getattr(collection, name) for name in ("train", "validation", "test")}
-    complete = all(parts.values())
+    named = ("train", "validation", "test") if files else ("train", "validation")
+    parts = {name: getattr(collection, name) for name in named}
+    complete = not files or all(parts.values())
     known: dict[bytes, tuple[str, str]] = {}
     for part, examples in parts.items():
         for number, image in enumerate(examples.inputs if examples else ()):

@@ -13,7 +13,6 @@ import io
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,9 +51,6 @@ PARTS = {
 WHOLE = ("keras.initializers", "keras.regularizers", "keras.constraints")
 """What a description may name, by module; of `WHOLE`, every class."""
 
-UNREADABLE = (OSError, ValueError, KeyError, RecursionError, RuntimeError, EOFError)
-UNREADABLE += (zipfile.BadZipFile, zlib.error, NotImplementedError)
-
 
 def load_model(run: str | os.PathLike) -> Any:
     """The trained `keras.Model` of a run, with its best weights, not compiled.
@@ -70,11 +66,11 @@ def load_model(run: str | os.PathLike) -> Any:
 
     path = Path(run)
     path = path / "model.keras" if path.is_dir() else path
-    if not path.is_file():
+    if not path.is_file() or path.suffix != ".keras":  # by which Keras chooses how to read it
         raise StoreError(f"there is no model at {path}; a finished run has model.keras")
     try:
         faults = list(_faults(path))
-    except UNREADABLE as error:
+    except Exception as error:  # readers of zip, JSON and HDF5 raise almost anything
         raise StoreError(f"{path} is no sound Keras file: {_in_short(error)}") from error
     if faults:
         raise StoreError(
@@ -120,6 +116,8 @@ def _known(part: dict[str, Any]) -> bool:
     if not isinstance(name, str) or not isinstance(module, (str, type(None))):
         return False
     if module is None or module.split(".")[0] == "keras":
+        if registered not in (None, name):  # which Keras would look up first
+            return False
         whole = module in WHOLE and isinstance(getattr(_submodule(module), name, None), type)
         return whole or name in PARTS.get(module, ())
     found = keras.saving.get_registered_object(registered) if registered else None

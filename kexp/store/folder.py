@@ -229,9 +229,9 @@ class RunFolder:
         The checkpoint first, and last what says whose it was: a removal that was cut short never
         leaves a state that a run of another config would take for its own.
         """
-        for place in (self.checkpoint.parent, self.path / "tensorboard"):
-            with self.writing(place), contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(place)
+        with self.writing(self.checkpoint), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.checkpoint.parent)
+        shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
         results = (self.history, self.model, self.examples, self.log, self.environment)
         for path in (*results, self.summary, self.config, self.status):
             with self.writing(path):

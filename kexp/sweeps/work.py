@@ -133,6 +133,9 @@ class Work:
             outcome = self.train(number)
         except Interrupted as error:
             self.interrupted = error
+            job = self.jobs[number]
+            if job is not None and RunFolder(job.folder).state().get("state") == "finished":
+                return Outcome(number, "finished")
             return Outcome(number, "interrupted", str(error))
         if outcome.state != "finished":
             self.reporter.say(f"{outcome.state}: {outcome.reason}")
