@@ -154,7 +154,7 @@ def test_default_threads_of_torch(process: None, monkeypatch: pytest.MonkeyPatch
     assert count == [2, 1] and Torch().threads_in_use() == 1
 
 
-def test_memory_of_a_gpu_grows_unless_it_is_shared(config: FakeConfig) -> None:
+def test_f71_memory_of_a_gpu_grows_unless_it_is_shared(config: FakeConfig) -> None:
     backends.use_gpu(1)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
     assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
@@ -167,7 +167,7 @@ def test_memory_of_a_gpu_grows_unless_it_is_shared(config: FakeConfig) -> None:
     assert set(map(str, config.calls)) == {"('visible', [], 'GPU')"}
 
 
-def test_share_of_a_gpu(config: FakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f71_share_of_a_gpu(config: FakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def told(command: list[str], **_: Any) -> SimpleNamespace:

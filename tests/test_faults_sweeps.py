@@ -25,7 +25,7 @@ from kexp.cli import main
 from kexp.errors import Interrupted, KexpError, StoreError
 from kexp.store import RunFolder, read_run
 from kexp.sweeps import slots
-from kexp.sweeps.machine import Share, processes_killed_for_memory, shares
+from kexp.sweeps.machine import Share, gpus, processes_killed_for_memory, shares
 from tests.conftest import history, read, tiny
 from tests.test_faults_runs import assert_same
 from tests.trouble import HOARD_MIB, OUTCOMES, config_dir
@@ -514,7 +514,7 @@ def test_f70_the_kernel_counts_those_it_killed() -> None:
 
 
 def test_f71_runs_share_a_gpu() -> None:
-    """Each gets its part of the memory; that it trains there is tested where there is a GPU."""
+    """Each gets its part of the memory."""
     assert shares(None, 2, 2, ["0", "1"], runs=9) == [
         Share(2, "0", 0.5),
         Share(2, "1", 0.5),
@@ -523,6 +523,17 @@ def test_f71_runs_share_a_gpu() -> None:
     ]
     assert shares(None, 2, 1, ["5"], runs=9) == [Share(2, "5", 1.0)]
     assert [share.gpu for share in shares(3, 1, 1, ["0"], runs=2)] == ["0", "0"]
+
+
+def test_f71_two_runs_train_on_one_gpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not gpus():
+        pytest.skip("there is no GPU")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus()[0])
+    overrides = tiny("mnist_convnet", folder, "seed=0,1", "backend.device=gpu")
+    assert not kexp.sweep(*overrides, "hydra.launcher.jobs_per_gpu=2", quiet=True).failures
+    assert states(folder / "results") == {"finished": 2}
+    for run in runs_of(folder / "results").values():
+        assert read(run, "environment.json")["device"] != "cpu"
 
 
 # 74 A time limit per run: status timeout, the next one starts
