@@ -136,6 +136,7 @@ def command(*words: str, codes: tuple[int, ...] = (0, 1, 2)) -> tuple[int, str, 
 def watched(folder: Path, seconds: float) -> Iterator[None]:
     """Inside, time and memory are bounded, nothing is executed, and nothing changed elsewhere."""
     before, done = Path.cwd(), time.monotonic() + seconds
+    compiled, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # of what is imported late
     os.chdir(folder)
     WATCH.folder, WATCH.seen = folder, []
     signal.signal(signal.SIGALRM, _too_long)
@@ -147,6 +148,7 @@ def watched(folder: Path, seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         WATCH.folder = None
+        sys.dont_write_bytecode = compiled
         os.chdir(before)
     if WATCH.seen:
         raise Fault(f"did what it must not: {WATCH.seen[:3]}")
