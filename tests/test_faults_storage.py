@@ -79,7 +79,7 @@ def test_f42_interrupted_between_history_and_checkpoint(
 def stress(*options: str) -> None:
     """`scripts/stress_run.py` finds nothing wrong."""
     done = subprocess.run([sys.executable, str(STRESS), *options], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, f"{options}\n{done.stdout}{done.stderr}"
     assert done.stdout.endswith(": 0 wrong\n")
 
 
