@@ -112,6 +112,10 @@ class Backend:
         """Around a run: at its end, what the backend would keep of it for good is let go."""
         yield
 
+    def compiles(self, network: Any) -> bool:
+        """Whether the engine of TensorFlow is to have the steps of a `keras.Model` compiled."""
+        return False
+
     def threads_in_use(self) -> int:
         """The number of threads of one operation, once the backend has started."""
         from kexp.environment import usable_cpus
@@ -125,11 +129,15 @@ class TensorFlow(Backend):
 
     oneDNN's kernels are switched on, unless TF_ENABLE_ONEDNN_OPTS says otherwise: TensorFlow uses
     them of itself only on some processors, and without them convolutions take up to twice as long.
+    `jit` has each step compiled by XLA (null: on a GPU, where all layers support it; on a CPU its
+    convolutions are several times slower).
     """
 
     name: ClassVar[str] = "tensorflow"
     package: ClassVar[str] = "tensorflow"
     extra: ClassVar[str] = "gpu"
+
+    jit: bool | None = None
 
     def restrict(self) -> None:
         """Choose kernels, hide GPUs or let their memory grow, and set the number of threads."""
@@ -187,6 +195,13 @@ class TensorFlow(Backend):
             for name in registry.keys() - before:
                 if name.startswith("CustomGradient-") and _of_the_run(registry[name]["type"]):
                     del registry[name]
+
+    def compiles(self, network: Any) -> bool:
+        """Whether the steps of a `keras.Model` are compiled by XLA."""
+        if self.jit is not None:
+            return self.jit
+        on_gpu = self.device != "cpu" and bool(self.gpus())
+        return on_gpu and all(layer.supports_jit for layer in network._flatten_layers())
 
     def threads_in_use(self) -> int:
         """What was set, else what TensorFlow takes of itself."""

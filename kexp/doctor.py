@@ -7,6 +7,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from kexp import __version__, environment
@@ -30,12 +31,24 @@ def report() -> str:
     lines = [
         f"kexp {__version__}, Python {platform.python_version()}, {platform.platform()}",
         f"CPUs usable: {environment.usable_cpus()}",
+        *_precisions(),
         f"config: {conf_dir()}",
         *(_backend(kind) for kind in (TensorFlow, Jax, Torch)),
         *(_data(data) for data in (Mnist(), Digits(), Photos())),
         f"versions: {', '.join(f'{n} {v}' for n, v in environment.versions().items())}",
     ]
     return "\n".join(lines)
+
+
+def _precisions() -> Iterator[str]:
+    """Which lower precisions the CPU computes in, where that can be told."""
+    features = environment.cpu_features()
+    for precision, fast in environment.FAST_ON.items() if features is not None else ():
+        found = ", ".join(sorted(features & fast)) if features else ""
+        told = (
+            f"the CPU has {found}" if found else "slow on this CPU, which has no such instructions"
+        )
+        yield f"training.precision={precision}: {told}"
 
 
 def _backend(kind: type[Backend]) -> str:

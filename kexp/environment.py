@@ -64,6 +64,33 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+FAST_ON = {
+    "mixed_bfloat16": {"avx512_bf16", "amx_bf16", "bf16"},
+    "mixed_float16": {"avx512_fp16", "amx_fp16", "fphp"},
+}
+"""For each precision, the CPU features of x86 and ARM that it is computed with."""
+
+
+def cpu_features(described: Path = Path("/proc/cpuinfo")) -> set[str] | None:
+    """What Linux says that the CPU can do, as `avx512_bf16`; None on other systems."""
+    try:
+        lines = described.read_text().splitlines()
+    except OSError:
+        return None
+    return {
+        feature
+        for line in lines
+        if line.lower().startswith(("flags", "features"))
+        for feature in line.partition(":")[2].split()
+    }
+
+
+def slow_precision(precision: str) -> bool:
+    """Whether this CPU is known to have no instructions for a precision."""
+    features = cpu_features()
+    return precision in FAST_ON and features is not None and not features & FAST_ON[precision]
+
+
 def git_revision(folder: Path) -> str | None:
     """The commit checked out at `folder`, with `+changes` if the tree differs; None if no git."""
 

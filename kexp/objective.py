@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -51,6 +52,22 @@ class Objective:
             if rule(keras.ops.convert_to_tensor(kernel), learning_rate) is not None:
                 kernel.constraint = partial(rule, learning_rate=learning_rate)
 
+    def begin(self, loss: Any, regularizer: Any) -> None:
+        """Set the numbers to those of another loss and regularizer of the same kinds."""
+        for variables, made in (
+            (self.loss_numbers, loss),
+            (self.regularizer_numbers, regularizer),
+        ):
+            for name, value in numbers(made).items():
+                variables[name].assign(value)
+        initial = loss.learned(self.model.output_shape[-1]) if self.learned else {}
+        for variable in self.learned:
+            variable.assign(initial[variable.name])
+
+    def output(self, x: Any, training: bool) -> Any:
+        """ŷ of a batch of inputs, in full precision whatever the layers compute in."""
+        return keras.ops.cast(self.model(x, training=training), keras.config.floatx())
+
     def fit(self, y: Any, y_hat: Any) -> Any:
         """Mean of L over the samples, without the penalty: a scalar."""
         return keras.ops.mean(self.loss(y, y_hat))
@@ -63,22 +80,21 @@ class Objective:
         """What the loss has learned so far, by name."""
         return self.loss.shown() if isinstance(self.loss, Loss) else {}
 
-    def norms(self) -> dict[str, float]:
-        """Of all kernels together: Σ|θ|, √Σθ², and the share of weights with |θ| < 1e-3."""
-        ops = keras.ops
-        values = [ops.convert_to_numpy(ops.convert_to_tensor(k)).ravel() for k in self.kernels]
-        every = np.abs(np.concatenate(values)) if values else np.zeros(0)
-        return {
-            "l1": float(every.sum(dtype=np.float64)),
-            "l2": float(np.sqrt(np.square(every).sum(dtype=np.float64))),
-            "near_zero": float(np.mean(every < 1e-3)) if every.size else 0.0,
-        }
+
+def norms(kernels: Sequence[np.ndarray]) -> dict[str, float]:
+    """Of all kernels together: Σ|θ|, √Σθ², and the share of weights with |θ| < 1e-3."""
+    every = np.abs(np.concatenate([k.ravel() for k in kernels])) if kernels else np.zeros(0)
+    return {
+        "l1": float(every.sum(dtype=np.float64)),
+        "l2": float(np.sqrt(np.square(every).sum(dtype=np.float64))),
+        "near_zero": float(np.mean(every < 1e-3)) if every.size else 0.0,
+    }
 
 
 def with_variables(choice: Any) -> tuple[Any, dict[str, keras.Variable]]:
     """A copy of a choice whose numbers are non-trainable variables, and those variables."""
     variables = {
-        name: keras.Variable(value, trainable=False, dtype="float32", name=name)
+        name: keras.Variable(value, trainable=False, dtype=keras.config.floatx(), name=name)
         for name, value in numbers(choice).items()
     }
     twin = copy.copy(choice)
@@ -90,7 +106,8 @@ def with_variables(choice: Any) -> tuple[Any, dict[str, keras.Variable]]:
 def _learned(loss: Any, channels: int) -> list[keras.Variable]:
     """Trainable variables of what a loss learns, set as its attributes."""
     initial = loss.learned(channels) if isinstance(loss, Loss) else {}
-    variables = [keras.Variable(value, dtype="float32", name=k) for k, value in initial.items()]
+    dtype = keras.config.floatx()
+    variables = [keras.Variable(value, dtype=dtype, name=k) for k, value in initial.items()]
     for variable in variables:
         object.__setattr__(loss, variable.name, variable)
     return variables

@@ -51,15 +51,18 @@ def sent(
 
 
 @contextlib.contextmanager
-def recorded(folder: RunFolder, e: Experiment, reporter: Reporter) -> Iterator[Reporter]:
+def recorded(
+    folder: RunFolder, e: Experiment, reporter: Reporter, alone: bool = True
+) -> Iterator[Reporter]:
     """Keep config, status and log of what happens inside, whatever happens.
 
-    Gives a reporter that writes to the log what it says.
+    Gives a reporter that writes to the log what it says. What else is printed belongs to the run
+    only where it is trained `alone`.
     """
     header = f"schema: {SCHEMA}\nidentity: {e.identity}\n"
     folder.write_text(folder.config, header + e.config_text)
     folder.start()
-    with _logged(folder, e) as log:
+    with _logged(folder, e, alone) as log:
         try:
             with folder.beating():
                 yield Logged(reporter, log)
@@ -191,9 +194,12 @@ class _Tee:
 
 
 @contextlib.contextmanager
-def _logged(folder: RunFolder, e: Experiment) -> Iterator[TextIO]:
-    """Copy what Python prints inside to the log of a run, which is given."""
+def _logged(folder: RunFolder, e: Experiment, alone: bool) -> Iterator[TextIO]:
+    """The log of a run; what Python prints inside is copied to it if the run is `alone`."""
     with _Log(folder, e.hidden) as log:
+        if not alone:
+            yield log
+            return
         out: Any = _Tee(sys.stdout, log)
         err: Any = _Tee(sys.stderr, log)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

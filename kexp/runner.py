@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
+from kexp import environment
 from kexp.data.keeping import loaded
-from kexp.errors import KexpError
+from kexp.errors import Held, Interrupted, KexpError
 from kexp.experiment import Experiment
 from kexp.progress import Reporter
 from kexp.recording import (
@@ -22,7 +23,10 @@ from kexp.recording import (
 from kexp.store import RunFolder, read_run
 from kexp.streams import Streams
 from kexp.summary import headline, summarise
+from kexp.training.course import Course, driven
 from kexp.training.signals import stopping
+
+SLOW_HERE = "this CPU, which has no instructions for it; float32 is faster here"
 
 ONE_AT_A_TIME = threading.Lock()
 """Keras's state, standard output and signal handlers belong to the process, not to a run."""
@@ -34,22 +38,86 @@ def run(experiment: Experiment, reporter: Reporter, force: bool = False) -> dict
     Raises a `KexpError` where it fails; the record then says why. So does a signal to stop, which
     is `Interrupted` even if it came when the run was all but finished.
     """
+    with _one_at_a_time():
+        try:
+            with stopping() as check:
+                return driven(course(experiment, reporter, force, check))
+        except SystemExit as error:
+            raise KexpError(ending(error)[1]) from error
+
+
+def run_group(
+    experiments: Sequence[Experiment],
+    reporters: Sequence[Reporter],
+    force: bool = False,
+    seats: int | None = None,
+) -> list[tuple[str, str | None]]:
+    """Train experiments as one JAX program; the final state of each, and the reason.
+
+    The program is made for `seats` runs, so that a later group finds it compiled. After a signal
+    to stop, every run that was under way has saved and is `interrupted`.
+    """
+    experiments[0].backend.start()
+    from kexp.training.programs import Group
+    from kexp.training.together import driven_together
+
+    group = Group(seats or len(experiments))
+    with _one_at_a_time(), stopping() as check:
+        courses = [
+            course(e, reporter, force, check, group.equipped)
+            for e, reporter in zip(experiments, reporters, strict=True)
+        ]
+        ends = driven_together(courses)
+        group.keep()
+    return [_state(e, end) for e, end in zip(experiments, ends, strict=True)]
+
+
+def fitting(e: Experiment) -> tuple[int, str]:
+    """How many runs like this the device's memory holds as one program; and why, in words."""
+    e.backend.start()
+    from kexp.training import memory
+
+    streams, collection = Streams(e.seed), e.task.adapted(loaded(e.data, e.data_folder))
+    splits = e.task.prepared(e.data.split(collection, streams))
+    data = e.task.epoch(splits.train, streams, 1)
+    return memory.fitting(e, e.task.shapes(collection), data)
+
+
+def _state(e: Experiment, end: Any) -> tuple[str, str | None]:
+    """The final state of a run from what its course returned or raised."""
+    if not isinstance(end, BaseException):
+        return "finished", None
+    if isinstance(end, Held):
+        return "held", str(end)
+    if isinstance(end, Interrupted) and RunFolder(e.folder).state().get("state") == "finished":
+        return "finished", None
+    return ending(end)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Raise `KexpError` where this process is training already."""
     if not ONE_AT_A_TIME.acquire(blocking=False):
         raise KexpError("a run is being trained in this process; one at a time, or use processes")
     try:
-        return _run(experiment, reporter, force)
-    except SystemExit as error:
-        raise KexpError(ending(error)[1]) from error
+        yield
     finally:
         ONE_AT_A_TIME.release()
 
 
-def _run(experiment: Experiment, reporter: Reporter, force: bool) -> dict[str, Any]:
-    folder = RunFolder(experiment.folder)
-    with stopping() as check, folder.locked():
+def course(
+    e: Experiment,
+    reporter: Reporter,
+    force: bool,
+    check: Callable[[], None],
+    equip: Callable[..., AbstractContextManager[Any]] | None = None,
+) -> Course[dict[str, Any]]:
+    """The course of one run, with an engine of its own or the one that `equip` gives."""
+    folder = RunFolder(e.folder)
+    with folder.locked():
         if force:
             folder.clear()
-        refuse_other_run(folder, experiment)
+        refuse_other_run(folder, e)
         summary = read_run(folder.path).summary
         if summary and folder.state().get("state") == "finished":
             reporter.say(f"already finished, nothing to do: {folder.path} (--force trains again)")
@@ -57,26 +125,28 @@ def _run(experiment: Experiment, reporter: Reporter, force: bool) -> dict[str, A
             check()
             return summary
         with (
-            sent(folder, experiment, reporter) as told,
-            recorded(folder, experiment, told) as logged,
+            sent(folder, e, reporter) as told,
+            recorded(folder, e, told, alone=equip is None) as logged,
         ):
-            summary = _train(experiment, folder, logged, check)
+            summary = yield from _train(e, folder, logged, check, equip)
         check()  # a signal that came too late for this run is meant for what comes after it, too
         return summary
 
 
 def _train(
-    e: Experiment, folder: RunFolder, reporter: Reporter, check: Callable[[], None]
-) -> dict[str, Any]:
+    e: Experiment,
+    folder: RunFolder,
+    reporter: Reporter,
+    check: Callable[[], None],
+    equip: Callable[..., AbstractContextManager[Any]] | None,
+) -> Course[dict[str, Any]]:
     """θ̂ = argmin (1/N) Σ L(y, ŷ) + λR(θ), measured after every epoch."""
     with ExitStack() as stack:
         device = e.backend.start()
         stack.enter_context(e.backend.letting_go())
-        from kexp.models import fresh_model
-        from kexp.objective import Objective
         from kexp.training.distribution import Placed
-        from kexp.training.engine import make_engine
         from kexp.training.loop import Loop
+        from kexp.training.programs import equipped
 
         check()
         streams = Streams(e.seed)
@@ -88,15 +158,18 @@ def _train(
         splits = e.task.prepared(splits)
 
         placed = Placed(e.model, e.training.distribution, reporter, stack)
-        model = fresh_model(placed, e.task.shapes(collection), e.dropout, e.norm, streams)
-        engine = make_engine(Objective(model, e.loss, e.regularizer), e.optimizer.build())
+        shapes = e.task.shapes(collection)
+        engine = stack.enter_context((equip or equipped)(e, shapes, streams, placed))
         loop = Loop(e.task, splits, engine, e.training, e.schedule, streams, folder, reporter)
-        reporter.say(headline(e, model, splits, device))
+        reporter.say(headline(e, engine, splits, device))
+        if device == "cpu" and environment.slow_precision(e.training.precision):
+            reporter.say(f"training.precision={e.training.precision} is slow on {SLOW_HERE}")
         with reporter.running(e.training.epochs, loop.monitor):
-            loop.run(check)
+            yield from loop.course(check)
 
         check()
-        summary = summarise(e, loop, loop.test(), splits, {**data, "classes": collection.classes})
-        write_result(folder, model, loop.exhibits, summary)
+        test = yield from loop.test()
+        summary = summarise(e, loop, test, splits, {**data, "classes": collection.classes})
+        write_result(folder, engine.model(), loop.exhibits, summary)
         reporter.say(f"{summary['verdict']}\nrecord: {folder.path}")
         return summary

@@ -54,12 +54,14 @@ def summarise(
     }
 
 
-def headline(e: Experiment, model: Any, splits: Splits, device: str) -> str:
+def headline(e: Experiment, engine: Any, splits: Splits, device: str) -> str:
     """What is about to be trained, in one line."""
+    precision = "" if e.training.precision == "float32" else f" in {e.training.precision}"
+    among = f", one of {engine.replicas} runs in one program" if engine.replicas > 1 else ""
     sizes = ", ".join(f"{count:,} {part}" for part, count in _sizes(splits).items())
     return (
-        f"{e.label}: {data_name(e)} ({sizes}), {parameters(model):,} "
-        f"parameters, {e.backend.name} on {device}"
+        f"{e.label}: {data_name(e)} ({sizes}), {parameters(engine.objective.model):,} "
+        f"parameters, {e.backend.name} on {device}{precision}{among}"
     )
 
 
@@ -105,4 +107,5 @@ def _throughput(loop: Loop) -> dict[str, Any]:
         "epoch_seconds": [round(s, 4) for s in loop.epoch_seconds],
         "training_seconds": seconds,
         "measuring_seconds": loop.measuring_seconds,
+        "replicas": loop.engine.replicas,
     }

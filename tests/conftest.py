@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ TINY = {
     "binary": ("task=binary", "training.epochs=2"),
     "ridge": ("task=ridge", "training.epochs=2"),
 }
+
+
+@pytest.fixture(autouse=True)
+def no_programs_kept() -> None:
+    """What is compiled for one test is not used by another, which may have changed the code."""
+    if "kexp.training.programs" in sys.modules:
+        sys.modules["kexp.training.programs"].forget()
 
 
 ROWS = re.compile(r"test((?:_f\d\d)+)_")

@@ -84,6 +84,21 @@ def test_the_mathematics_holds(work):
     assert work.code == 0 and " passed" in work.printed, work.printed[-6000:]
 
 
+@pytest.mark.slow
+def test_memory_of_a_program_on_jax() -> None:
+    """The formula, beside what XLA allots with all its optimizations."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "tests/mathematics/test_memory.py"],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": ""},
+        capture_output=True,
+        text=True,
+        timeout=ENDED_WITHIN,
+    )
+    assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout[-6000:]
+
+
 class FakeConfig:
     """As much of `tf.config` as a backend calls, with two GPUs; `calls` are what it was told."""
 
@@ -217,12 +232,12 @@ import os, signal, sys
 from kexp.backends import set_default_threads
 set_default_threads(int(sys.argv[1]))
 import kexp, kexp.training.loop as loop
-take = loop.Loop._take
+heed = loop.Loop._heed
 def stopped(self, *arguments):
     if len(self.history) == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGTERM)
-    return take(self, *arguments)
-loop.Loop._take = stopped
+    heed(self, *arguments)
+loop.Loop._heed = stopped
 kexp.run(*sys.argv[3:], quiet=True)
 """
 

@@ -227,14 +227,15 @@ def test_dropout_differs_between_replicas() -> None:
 STOPPED = """
 import os, signal, sys
 import kexp, kexp.training.loop as loop
-loop.PORTION_SECONDS = 0.0
-take, taken = loop.Loop._take, []
+import kexp.training.engine
+kexp.training.engine.PORTION_SECONDS = 0.0
+heed, taken = loop.Loop._heed, []
 def stopped(self, *arguments):
     taken.append(1)
     if len(taken) == 3:
         os.kill(os.getpid(), signal.SIGTERM)
-    return take(self, *arguments)
-loop.Loop._take = stopped
+    heed(self, *arguments)
+loop.Loop._heed = stopped
 try:
     kexp.run(*sys.argv[1:], quiet=True)
 except kexp.errors.Interrupted as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import re
 import shlex
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from kexp.api import Session
+from kexp.backends import Backend
 from kexp.cli import main
+from kexp.sweeps.launching import OWN
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -43,6 +46,7 @@ def skip_without(*packages: str) -> None:
 @pytest.fixture
 def nothing_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(Session, "_fetch", lambda *_: None)
+    monkeypatch.setattr(Backend, "check", lambda _: None)  # other tests have started another
     monkeypatch.chdir(tmp_path)
 
 
@@ -66,10 +70,16 @@ def test_runs(words: list[str], nothing_is_fetched: None) -> None:
     Session().experiment([word for word in words[1:] if "=" in word])
 
 
-def test_settings_in_tables_exist(nothing_is_fetched: None, capsys: pytest.CaptureFixture) -> None:
-    """What the tables of docs/sweeps.md names is known."""
-    launcher = re.findall(r"`hydra\.launcher\.(\w+)`", (ROOT / "docs" / "sweeps.md").read_text())
-    for name in launcher:
-        words = ["sweep", "task=ridge", f"hydra.launcher.{name}=7", "--dry-run"]
+@pytest.mark.parametrize("launcher", OWN)
+def test_settings_in_tables_exist(
+    launcher: str, nothing_is_fetched: None, capsys: pytest.CaptureFixture
+) -> None:
+    """What the tables of docs/sweeps.md name is known, and nothing is left out."""
+    sections = (ROOT / "docs" / "sweeps.md").read_text().split("\n## ")
+    (section,) = [s for s in sections if "| setting |" in s and f"hydra/launcher={launcher}`" in s]
+    settings = {field.name: field.default for field in dataclasses.fields(OWN[launcher])}
+    assert set(re.findall(r"`hydra\.launcher\.(\w+)`", section)) == settings.keys()
+    for name, default in settings.items():
+        setting = f"hydra.launcher.{name}={'null' if default is None else default}"
+        words = ["sweep", "task=ridge", f"hydra/launcher={launcher}", setting, "--dry-run"]
         assert main(words) == 0, capsys.readouterr().err
-    assert len(set(launcher)) == 5

@@ -35,6 +35,7 @@ from kexp.errors import (
     StoreError,
 )
 from kexp.store import RunFolder
+from kexp.training import course
 from kexp.training.loop import Loop
 from kexp.training.measuring import Meter
 from tests.conftest import HERE, TINY, history, read, the_run, tiny
@@ -517,17 +518,17 @@ class Steps:
 
     def __init__(self, patch: pytest.MonkeyPatch, number: int = signal.SIGUSR2):
         self.taken, self.stop_after = 0, -1
-        take = Loop._take
+        answer = course.Steps.answer
 
-        def counted(loop: Loop, order: np.ndarray, *others: Any) -> np.ndarray:
-            objectives = take(loop, order, *others)
-            self.taken += len(order)
+        def counted(wish: course.Steps) -> np.ndarray:
+            objectives = answer(wish)
+            self.taken += len(objectives)
             if self.taken == self.stop_after:
                 os.kill(os.getpid(), number)
             return objectives
 
-        patch.setattr("kexp.training.loop.PORTION_SECONDS", 0.0)  # one step at a time
-        patch.setattr(Loop, "_take", counted)
+        patch.setattr("kexp.training.engine.PORTION_SECONDS", 0.0)  # one step at a time
+        patch.setattr(course.Steps, "answer", counted)
 
 
 def interrupted_and_resumed(overrides: list[str], stops: list[int], steps: Steps) -> None:

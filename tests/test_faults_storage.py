@@ -409,7 +409,7 @@ def limited(self, epoch, trained):
     if epoch == 3:
         size = self.folder.checkpoint.stat().st_size
         resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, resource.RLIM_INFINITY))
-    keep(self, epoch, trained)
+    yield from keep(self, epoch, trained)
 loop.Loop.keep = limited
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

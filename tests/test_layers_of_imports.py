@@ -21,7 +21,7 @@ LAYERS = (
     ("losses", "regularizers", "dropouts", "norms", "layers", "models", "noise"),
     ("optimizers", "schedules", "data", "backends", "environment"),
     ("tasks",),
-    ("objective", "progress", "training"),
+    ("objective", "progress", "program", "training"),
     ("analysis",),
     ("tracking",),
     ("experiment",),

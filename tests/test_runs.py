@@ -141,7 +141,7 @@ def test_best_weights_are_kept(folder: Path) -> None:
     model = keras.saving.load_model(the_run(folder) / "model.keras", safe_mode=True)
     data = Digits(side=12, train_size=64, validation_size=40, test_size=40)
     test = data.split(data.load(folder), Streams(0)).test
-    measured = nll(model.predict(test.inputs / 255, verbose=0), test.labels).mean()
+    measured = nll(model.predict(np.asarray(test.inputs) / 255, verbose=0), test.labels).mean()
     assert measured == pytest.approx(summary["test"]["best"]["nll"], rel=1e-4)
     assert summary["best_epoch"] < 40, "the example must have a best epoch before the last"
 

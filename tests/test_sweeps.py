@@ -174,7 +174,7 @@ def test_work_carries_what_another_process_needs(
     jobs = [Job((f"seed={n}",), folder, f"seed={n}", 1) for n in range(3)]
     work = Work(jobs, folder, ("mine",), threads=2)
     work.board = io.StringIO()  # type: ignore[assignment]
-    twin = pickle.loads(pickle.dumps(work.alone(1)))
+    twin = pickle.loads(pickle.dumps(work.only(1)))
     assert [job and job.label for job in twin.jobs] == [None, "seed=1"]
     assert (twin.folder, twin.environment["KEXP_DATA_DIR"]) == (os.getcwd(), "/data")
     assert (twin.config_dir, twin.modules, twin.threads, twin.board) == (folder, ("mine",), 2, None)

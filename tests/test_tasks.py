@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -290,8 +291,8 @@ def test_an_interrupted_adaptive_run_goes_on_bit_for_bit(folder: Path) -> None:
     whole = kexp.run(*tiny("ridge", folder, *options, "name=whole"), quiet=True)
     keep, stopped = Loop.keep, []
 
-    def keep_then_stop(self: Loop, epoch: int, trained: dict) -> None:
-        keep(self, epoch, trained)
+    def keep_then_stop(self: Loop, epoch: int, trained: dict) -> Iterator[Any]:
+        yield from keep(self, epoch, trained)
         if epoch == 2 and not stopped:
             stopped.append(epoch)
             raise Interrupted(15)

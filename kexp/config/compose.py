@@ -221,4 +221,5 @@ def _plain(value: Any) -> str:
 
 
 def _in_label(key: str) -> bool:
-    return not key.startswith(("paths.", "study.", "track.", "backend.threads")) and key != "name"
+    others = ("paths.", "study.", "track.", "backend.threads", "data.mapped")
+    return not key.startswith(others) and key != "name"

@@ -25,6 +25,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
 
 
+def plural(count: int, noun: str) -> str:
+    """`1 run` or `2 runs`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def nearest(word: str, words: Iterable[str]) -> list[str]:
     """The words most like `word`, best first; a dotted word's last part counts too."""
     every = list(words)

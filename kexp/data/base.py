@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kexp.choice import Count, ProperShare, Share, choice
+from kexp.data.rows import Rows
 from kexp.errors import DataError
 from kexp.streams import Streams
 
@@ -20,11 +22,12 @@ from kexp.streams import Streams
 class Examples:
     """Examples of one split.
 
-    `inputs` are images, an array (n, h, w, c) or a list of arrays (h, w, c), uint8 (or uint16
-    scaled down, see `kexp.data.images`), or features, float32 of shape (n, d). `labels` are class
-    numbers, shape (n,), and `values` numbers to predict, float32 of shape (n, 1), where there are
-    any; `expected` is E[y|x] of these where it is known. `targets` are what the model is trained on
-    where that is not the truth: labels with noise, images or values with outliers.
+    `inputs` are images, an array (n, h, w, c), some `Rows` of one or a list of arrays (h, w, c),
+    uint8 (or uint16 scaled down, see `kexp.data.images`), or features, float32 of shape (n, d).
+    `labels` are class numbers, shape (n,), and `values` numbers to predict, float32 of shape
+    (n, 1), where there are any; `expected` is E[y|x] of these where it is known. `targets` are what
+    the model is trained on where that is not the truth: labels with noise, images or values with
+    outliers. `digests` are those of `digest`, of each input, where they are known already.
     """
 
     inputs: Any
@@ -33,6 +36,7 @@ class Examples:
     targets: Any = None
     values: np.ndarray | None = None
     expected: np.ndarray | None = None
+    digests: list[bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -41,8 +45,20 @@ class Examples:
         """What to call an example in a message."""
         return self.names[number] if self.names else f"number {number}"
 
+    @property
+    def shapes(self) -> np.ndarray:
+        """The shape of each input, without reading any: (n, 3) of images."""
+        if isinstance(self.inputs, list):
+            return np.array([image.shape for image in self.inputs])
+        shape = self.inputs.shape[1:]
+        return np.broadcast_to(np.array(shape), (len(self), len(shape)))
+
+    def hashed(self) -> Iterator[bytes]:
+        """The digest of each input, one input at a time."""
+        return map(digest, self.inputs) if self.digests is None else iter(self.digests)
+
     def take(self, index: np.ndarray) -> Examples:
-        """The examples at `index`, in that order."""
+        """The examples at `index`, in that order; images are not copied."""
         return Examples(
             inputs=_take(self.inputs, index),
             labels=_take(self.labels, index),
@@ -65,14 +81,14 @@ class Collection:
     @cached_property
     def checksum(self) -> str:
         """SHA-256 over the inputs, labels and values of every split."""
-        digest = hashlib.sha256()
+        whole = hashlib.sha256()
         for part in (self.train, self.validation, self.test):
-            for image in part.inputs if part else ():
-                digest.update(_digest(image))
+            for found in part.hashed() if part else ():
+                whole.update(found)
             for truth in (part.labels, part.values) if part else ():
                 if truth is not None:
-                    digest.update(np.ascontiguousarray(truth).data)
-        return digest.hexdigest()
+                    whole.update(np.ascontiguousarray(truth).data)
+        return whole.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -167,7 +183,7 @@ def corrupt(train: Examples, data: DataSet, classes: int, streams: Streams) -> E
     if data.outliers:
         rng = streams.rng("outliers")
         images = [replace_pixels(image, data.outliers, rng) for image in train.inputs]
-        targets = np.stack(images) if isinstance(train.inputs, np.ndarray) else images
+        targets = images if isinstance(train.inputs, list) else np.stack(images)
         return dataclasses.replace(train, targets=targets)
     return train
 
@@ -209,9 +225,9 @@ def _refuse_twins(collection: Collection) -> None:
     complete = not files or all(parts.values())
     known: dict[bytes, tuple[str, str]] = {}
     for part, examples in parts.items():
-        for number, image in enumerate(examples.inputs if examples else ()):
+        for number, found in enumerate(examples.hashed() if examples else ()):
             name = examples.name(number)
-            where, twin = known.setdefault(_digest(image), (part, name))
+            where, twin = known.setdefault(found, (part, name))
             if where != part:
                 raise DataError(f"{where} and {part} overlap: {twin} and {name} are the same image")
             if twin != name and part == "train" and not complete:
@@ -221,11 +237,11 @@ def _refuse_twins(collection: Collection) -> None:
                 )
 
 
-def _digest(image: np.ndarray) -> bytes:
-    """SHA-256 of an image's shape and pixels."""
-    digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image).data)
-    return digest.digest()
+def digest(image: np.ndarray) -> bytes:
+    """SHA-256 of an image's shape and pixels, or of a row of features."""
+    found = hashlib.sha256(repr(image.shape).encode())
+    found.update(np.ascontiguousarray(image).data)
+    return found.digest()
 
 
 def _count(key: str, size: float, total: int) -> int:
@@ -239,4 +255,6 @@ def _count(key: str, size: float, total: int) -> int:
 def _take(values: Any, index: np.ndarray) -> Any:
     if values is None:
         return None
-    return values[index] if isinstance(values, np.ndarray) else [values[i] for i in index]
+    if isinstance(values, np.ndarray) and values.ndim >= 4:
+        return Rows(values, np.asarray(index))
+    return [values[i] for i in index] if isinstance(values, list) else values[index]

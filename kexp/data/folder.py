@@ -13,6 +13,7 @@ import numpy as np
 from kexp.choice import Count, choice
 from kexp.data.base import Collection, DataSet, Examples
 from kexp.data.images import SUFFIXES, Colour, read_images, warn_of
+from kexp.data.mapped import mapped_images
 from kexp.errors import ConfigError, DataError, DataMissing
 
 SPLITS = {
@@ -33,6 +34,9 @@ class Folder(DataSet):
     the splits; otherwise the split is by file. A relative `path` is looked for in the current
     directory, then in the data directory. With `side` every image is cut to its central square
     and resized to side × side pixels, which classification needs where the sizes differ.
+
+    `mapped` is for data that are large: the images are decoded once into the folder `.mapped` of
+    the data directory, and stay on disk but for those in use (docs/data.md).
     """
 
     targets: ClassVar[tuple[str, ...]] = ("classification", "binary", "image regression")
@@ -40,6 +44,7 @@ class Folder(DataSet):
     path: str = ""
     colour: Colour = "grey"
     side: Count | None = None
+    mapped: bool = False
 
     def where(self, folder: Path) -> str:
         """The folder found; `DataMissing` where there is none."""
@@ -56,15 +61,27 @@ class Folder(DataSet):
         classes = _classes(root, parts)
         number = {name: i for i, name in enumerate(classes)}
         files = [file for part in parts.values() for file in part.files]
-        images = _stack(read_images(files, self.colour, self.side))
+        images, digests = self._images(files, folder)
         splits, start = {}, 0
         for role, part in parts.items():
             end = start + len(part.files)
             labels = np.array([number[name] for name in part.labels], np.int32)
             names = [file.relative_to(root).as_posix() for file in part.files]
-            splits[role] = Examples(images[start:end], labels if classes else None, names)
+            splits[role] = Examples(
+                images[start:end],
+                labels if classes else None,
+                names,
+                digests=digests[start:end] if digests else None,
+            )
             start = end
         return Collection(**splits, classes=classes)
+
+    def _images(self, files: list[Path], folder: Path) -> tuple[Any, list[bytes] | None]:
+        """The images of all files, and their digests where they are known."""
+        if not self.mapped:
+            return _stack(read_images(files, self.colour, self.side)), None
+        found = mapped_images(files, self.colour, self.side, folder / ".mapped")
+        return found.images, found.digests
 
     def _find(self, folder: Path) -> Path:
         if not self.path:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -61,18 +61,24 @@ def read_images(files: Sequence[Path], colour: Colour, side: int | None = None) 
     With `side` each is cut to its central square and resized (bicubic) to side × side pixels.
     All files that cannot be used are named in one `DataError`.
     """
-    images: list[np.ndarray] = []
+    return list(decoded(files, colour, side))
+
+
+def decoded(files: Sequence[Path], colour: Colour, side: int | None) -> Iterator[np.ndarray]:
+    """The same, one image at a time; faults and warnings come after the last."""
     faults: list[str] = []
     notes: defaultdict[str, list[str]] = defaultdict(list)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's: what matters becomes a fault or a note here
-        for file in files:
-            try:
-                images.append(_read(file, colour, side, notes))
-            except KexpError:  # a signal's, not the file's
-                raise
-            except Exception as error:  # in Pillow a damaged file can raise almost anything
-                faults.append(f"  {str(file)!r}: {_reason(error)}")
+    for file in files:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow's: what matters becomes a fault or a note
+                image = _read(file, colour, side, notes)
+        except KexpError:  # a signal's, not the file's
+            raise
+        except Exception as error:  # in Pillow a damaged file can raise almost anything
+            faults.append(f"  {str(file)!r}: {_reason(error)}")
+        else:
+            yield image
     if faults:
         listed = "\n".join(faults)
         raise DataError(
@@ -80,7 +86,6 @@ def read_images(files: Sequence[Path], colour: Colour, side: int | None = None) 
         )
     for kind, names in notes.items():
         warn_of(f"images {kind}", names)
-    return images
 
 
 def warn_of(what: str, names: Sequence[str]) -> None:

@@ -52,6 +52,11 @@ class Stochastic(keras.layers.Layer):
             name="rate",
         )
 
+    def set_rate(self, rate: float) -> None:
+        """Change the rate, also that of the layer's description."""
+        self._initial_rate = float(rate)
+        self.rate.assign(rate)
+
     def _draws(self, training: bool | None) -> bool:
         """Whether this call is random."""
         return bool(training or self.active_at_inference)
@@ -62,7 +67,7 @@ class Stochastic(keras.layers.Layer):
         return keras.ops.cast(draws >= self.rate, "float32") / (1.0 - self.rate)
 
     def get_config(self) -> dict[str, Any]:
-        """The rate that the layer was made with, beside Keras's own settings."""
+        """The rate, beside Keras's own settings."""
         return {**super().get_config(), "rate": self._initial_rate}
 
 

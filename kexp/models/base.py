@@ -58,12 +58,19 @@ def fresh_model(
     dropout: DropoutChoice,
     norm: NormChoice,
     streams: Streams,
+    precision: str = "float32",
 ) -> Any:
     """A `keras.Model` for input shape and number of outputs, with the seed's initial weights.
 
-    What Keras keeps of earlier models in this process is let go first.
+    Its layers compute in `precision`, the name of a Keras dtype policy. What Keras keeps of
+    earlier models in this process is let go first.
     """
     keras.utils.clear_session()
-    built = model.build(*shapes, dropout, norm)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        built = model.build(*shapes, dropout, norm)
+    finally:
+        keras.config.set_dtype_policy(before)
     seed_weights(built, streams)
     return built

@@ -60,5 +60,7 @@ class Convnet(Model):
                 x = dropout(x, f"dropout_{i}", "hidden")
         x = dropout(x, "dropout", "last")
         x = layers.Flatten(name="flatten")(x)
-        logits = dropout.connected(layers.Dense(outputs, name="logits"), "last")
+        logits = dropout.connected(
+            layers.Dense(outputs, dtype=keras.config.floatx(), name="logits"), "last"
+        )
         return keras.Model(inputs, logits(x), name="convnet")

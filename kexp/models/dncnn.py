@@ -55,5 +55,5 @@ class DnCNN(Model):
             outputs, 3, padding="same", kernel_initializer="zeros", name=f"conv_{self.depth}"
         )
         noise = dropout.connected(last, "last")(x)
-        clean = layers.Subtract(name="clean")([inputs, noise])
+        clean = layers.Subtract(dtype=keras.config.floatx(), name="clean")([inputs, noise])
         return keras.Model(inputs, clean, name="dncnn")

@@ -44,7 +44,9 @@ class Linear(Model):
         inputs = keras.Input(input_shape, name="input")
         x = _flat(inputs)
         x = dropout(dropout(x, "dropout_input", "input"), "dropout", "last")
-        dense = keras.layers.Dense(outputs, use_bias=self.bias, name="logits")
+        dense = keras.layers.Dense(
+            outputs, use_bias=self.bias, dtype=keras.config.floatx(), name="logits"
+        )
         return keras.Model(inputs, dropout.connected(dense, "input", "last")(x), name="linear")
 
 
@@ -86,7 +88,9 @@ class MLP(Model):
             if i < len(self.hidden):
                 x = dropout(x, f"dropout_{i}", "hidden")
         x = dropout(x, "dropout", "last")
-        logits = dropout.connected(layers.Dense(outputs, name="logits"), "last")
+        logits = dropout.connected(
+            layers.Dense(outputs, dtype=keras.config.floatx(), name="logits"), "last"
+        )
         return keras.Model(inputs, logits(x), name="mlp")
 
 

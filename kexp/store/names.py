@@ -14,6 +14,7 @@ SCHEMA = 1
 """Version of the record's files. A newer one is refused, an older one is read."""
 
 OUTSIDE_IDENTITY = ("name", "study", "paths", "track")
+KEYS_OUTSIDE_IDENTITY = ("data.mapped",)
 LONGEST_LABEL = 80
 
 ADDED_LATER = {"training.distribution": "none"}
@@ -23,14 +24,16 @@ ADDED_LATER = {"training.distribution": "none"}
 def identity(config: dict[str, Any]) -> str:
     """Hash (16 hex digits) of everything in the config that changes the numbers of a run.
 
-    Names and paths are left out; so two runs with the same identity are the same run. So are
-    `ADDED_LATER` keys at their first value: a run keeps its identity as kexp learns more.
+    Names, paths and whether data are mapped are left out; so two runs with the same identity are
+    the same run. So are `ADDED_LATER` keys at their first value: a run keeps its identity as kexp
+    learns more.
     """
     relevant = {k: v for k, v in config.items() if k not in OUTSIDE_IDENTITY}
-    for key, first in ADDED_LATER.items():
+    for key in (*KEYS_OUTSIDE_IDENTITY, *ADDED_LATER):
         group, name = key.split(".")
         section = relevant.get(group)
-        if isinstance(section, dict) and section.get(name, first) == first:
+        value = section.get(name) if isinstance(section, dict) else None
+        if isinstance(section, dict) and value == ADDED_LATER.get(key, value):
             relevant[group] = {k: v for k, v in section.items() if k != name}
     text = json.dumps({"schema": SCHEMA, **relevant}, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,8 +1,9 @@
 """A study as runs: every combination checked and told first, then trained by a launcher.
 
 `expansion` makes the runs, `plan` says what will happen to each, `launching` sets Hydra's
-launcher up, `local` and `slots` are the launcher that trains in worker processes, `work` is what
-a worker is handed, `board` shows how it goes, `search` is the sweeper on Optuna.
+launcher up, `local` and `slots` are the launcher that trains in worker processes, `vectorized` and
+`grouping` the one that trains runs of one program together, `work` is what a worker is handed,
+`board` shows how it goes, `search` is the sweeper on Optuna.
 """
 
 from __future__ import annotations
@@ -70,12 +71,15 @@ def sweep(
         plans = planned(session, jobs, force, retry_failed)
         session.reporter.say(told(plans))
         if dry_run:
-            return _dry(session, plans)
+            return _dry(session, launch, plans)
         return _trained(session, launch, plans, force)
 
 
-def _dry(session: Session, plans: Sequence[Planned]) -> Sweep:
+def _dry(session: Session, launch: Launching, plans: Sequence[Planned]) -> Sweep:
     """Say what would happen to each run."""
+    if jobs := [plan.job for plan in plans if plan.trains]:
+        for line in launch.explained(Work(jobs)):
+            session.reporter.say(line)
     width = len(str(len(plans)))
     for number, plan in enumerate(plans, 1):
         session.reporter.say(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from kexp.config.wording import plural
 from kexp.measures import YARDSTICKS
 from kexp.progress import Live, Reporter, epoch_line
 from kexp.store import RunFolder
@@ -18,6 +20,9 @@ from kexp.sweeps.work import Job, Outcome
 
 TAIL_BYTES = 2**16
 """More than the last line of any history."""
+
+MOST_SHOWN = 16
+"""Runs under way that have a line of their own: what is taller than a terminal is cut off."""
 
 
 class Board:
@@ -45,10 +50,10 @@ class Board:
     def workers(self, shares: Sequence[Share]) -> None:
         """Say how the machine is shared out."""
         where = {share.gpu for share in shares if share.gpu is not None}
-        on = f" on {_plural(len(where), 'GPU')}" if where else ""
+        on = f" on {plural(len(where), 'GPU')}" if where else ""
         threads = shares[0].threads
         self.reporter.say(
-            f"{_plural(len(shares), 'run')} at once{on}, {_plural(threads, 'thread')} each"
+            f"{plural(len(shares), 'run')} at once{on}, {plural(threads, 'thread')} each"
         )
 
     def has_ended(self, number: int) -> bool:
@@ -61,10 +66,14 @@ class Board:
 
     def held(self, outcome: Outcome) -> None:
         """A run is being trained by another process, and will be looked at again."""
-        self.running.pop(outcome.number, None)
+        self.put_back(outcome.number)
         if outcome.number not in self._waiting:
             self._waiting.add(outcome.number)
             self.reporter.say(f"waiting: {outcome.reason}")
+
+    def put_back(self, number: int) -> None:
+        """A run under way will be given to a worker once more."""
+        self.running.pop(number, None)
 
     def ended(self, outcome: Outcome) -> None:
         """A run has ended, one way or another."""
@@ -146,17 +155,20 @@ class LiveBoard(Board):
     def look(self) -> None:
         """Renew the bar of the sweep and the lines of the runs."""
         update, remove = self._progress.update, self._progress.remove_task
-        for number in [n for n in self._tasks if n not in self.running]:
+        shown = set(itertools.islice(self.running, MOST_SHOWN))
+        for number in self._tasks.keys() - shown:
             remove(self._tasks.pop(number))
         done = float(self.done)
         for number, folder in self.running.items():
             epoch, epochs, record = self.epoch(number, folder)
+            done += min(1.0, epoch / epochs)
+            if number not in shown:
+                continue
             if number not in self._tasks:
                 self._tasks[number] = self._progress.add_task("", total=epochs)
             label = self.jobs[number].label
             known = record and epoch_line(record, epochs, _yardstick(record))
             update(self._tasks[number], completed=epoch, description=f"  {label}  {known or '…'}")
-            done += min(1.0, epoch / epochs)
         counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items() if count)
         parts = [f"{self.done}/{self.total}", f"{len(self.running)} running", counts]
         left = self.time_left()
@@ -185,10 +197,6 @@ def last_epoch(history: Path) -> dict[str, Any] | None:
 
 def _yardstick(record: dict[str, Any]) -> str:
     return next((name for name in record.get("validation", {}) if name in YARDSTICKS), "fit")
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _clock(seconds: float) -> str:

@@ -31,8 +31,9 @@ from kexp.errors import ConfigError, Held, Interrupted, KexpError, StoreError
 from kexp.store import RunFolder
 from kexp.store.differences import flatten
 from kexp.sweeps.board import Board, board_for
-from kexp.sweeps.local import HELD_SECONDS, local_settings, train_all
+from kexp.sweeps.local import HELD_SECONDS, Local, settings_of
 from kexp.sweeps.slots import SAVING_SECONDS
+from kexp.sweeps.vectorized import Vectorized, explained
 from kexp.sweeps.work import Outcome, Work
 
 QUIET = (
@@ -42,6 +43,9 @@ QUIET = (
     "hydra.job.chdir=false",
 )
 GROUPS = {"hydra/launcher": "launcher", "hydra/sweeper": "sweeper"}
+OWN = {"local": Local, "vectorized": Vectorized}
+"""kexp's own launchers, which tell of each run as soon as it has ended, and their settings."""
+
 EXTRAS = ("joblib", "submitit", "ray", "optuna")
 ABOUT_HYDRA = (
     "of Hydra's own settings, kexp sweep takes hydra/launcher, hydra/sweeper and what is below "
@@ -76,13 +80,23 @@ class Launching:
         return str(self.config.hydra.runtime.choices["hydra/sweeper"])
 
     def check(self) -> None:
-        """Raise `ConfigError` where kexp's own launcher cannot be set as it is."""
-        if self.launcher_name == "local":
-            local_settings({k: v for k, v in self.config.hydra.launcher.items() if k[0] != "_"})
+        """Raise `ConfigError` where the launcher cannot be set as it is."""
+        if self.launcher_name in OWN:
+            self._settings()
         if self.launcher_name == "joblib" and not self.config.hydra.launcher.n_jobs:
             raise ConfigError(
                 "hydra.launcher.n_jobs must be a number of runs at once, or -1 for all cores, got 0"
             )
+
+    def _settings(self) -> Any:
+        """The settings of one of kexp's own launchers."""
+        chosen = self.config.hydra.launcher.items()
+        return settings_of(OWN[self.launcher_name], {k: v for k, v in chosen if k[0] != "_"})
+
+    def explained(self, work: Work) -> Iterator[str]:
+        """What the launcher would do with the work, a line each, where that is not plain."""
+        if self.launcher_name == "vectorized":
+            yield from explained(self._settings(), work)
 
     def sweeper(self, searched: Any) -> Any:
         """The sweeper, set up for a search."""
@@ -135,9 +149,9 @@ class Launching:
         """
         board = board_for(reporter, work.jobs, at_most)
         work.board, work.reporter, work.total = board, reporter, at_most
-        if self.launcher_name == "local":
+        if self.launcher_name in OWN:
             with self._launcher(work) as launcher, board.shown():
-                yield from train_all(launcher.settings, work, numbers, at_most)
+                yield from launcher.train(numbers, at_most, batch)
             return
         through = self._here if self.launcher_name == "basic" else self._elsewhere
         held: list[int] = []

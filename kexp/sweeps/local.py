@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -15,7 +15,7 @@ from kexp.config.messages import of_faults
 from kexp.errors import ConfigError, Interrupted
 from kexp.sweeps import machine
 from kexp.sweeps.slots import SAVING_SECONDS, Slot
-from kexp.sweeps.work import Outcome, Work
+from kexp.sweeps.work import Outcome, Portion, Work
 from kexp.training.signals import stopping
 
 LOOK_SECONDS = 0.2
@@ -23,6 +23,8 @@ LOOK_SECONDS = 0.2
 
 HELD_SECONDS = 3.0
 """How often it is tried again to train a run that another process holds."""
+
+T = TypeVar("T")
 
 
 @choice
@@ -42,12 +44,12 @@ class Local:
     growth_mib: Count | None = 500
 
 
-def local_settings(values: dict[str, Any]) -> Local:
+def settings_of(launcher: type[T], values: dict[str, Any]) -> T:
     """The checked settings of `hydra.launcher`. Raises `ConfigError`."""
     try:
-        return Local(**values)
+        return launcher(**values)
     except ValidationError as error:
-        raise ConfigError(of_faults("hydra.launcher", Local, values, error)) from None
+        raise ConfigError(of_faults("hydra.launcher", launcher, values, error)) from None
 
 
 def train_all(
@@ -64,15 +66,21 @@ def train_all(
     work.board.workers(shares)
     try:
         with stopping() as check:
-            yield from _rounds(settings, work, slots, _Queue(numbers), check)
+            queue = Queue(Portion((number,)) for number in numbers)
+            yield from rounds(work, slots, queue, check, settings.time_limit)
     finally:
         for slot in slots:
             slot.close()
 
 
-def _rounds(
-    settings: Local, work: Work, slots: list[Slot], queue: _Queue, check: Any
+def rounds(
+    work: Work,
+    slots: Sequence[Slot],
+    queue: Queue,
+    check: Callable[[], None],
+    seconds: float | None = None,
 ) -> Iterator[Outcome]:
+    """Keep the workers busy with what is queued, each time for `seconds` at most."""
     while True:
         try:
             check()
@@ -80,9 +88,10 @@ def _rounds(
             yield from _saved(work, slots)
             raise error
         for slot in slots:
-            if not slot.busy and (number := queue.next()) is not None:
-                slot.take(work, number, settings.time_limit)
-                work.board.started(number, slot.folder)
+            if not slot.busy and (portion := queue.next()) is not None:
+                slot.take(work, portion, seconds)
+                for number, folder in slot.folders.items():
+                    work.board.started(number, folder)
         busy = [slot for slot in slots if slot.busy]
         if not busy and not queue.held:
             return
@@ -90,17 +99,13 @@ def _rounds(
         for slot in busy:
             slot.watch()
             if slot.future.done():
-                outcome = slot.collect()
-                if outcome.state == "held":
-                    queue.hold(outcome.number)
-                    work.board.held(outcome)
-                    continue
-                work.board.ended(outcome)
-                yield outcome
+                for outcome in queue.settled(work, slot.collect()):
+                    work.board.ended(outcome)
+                    yield outcome
         work.board.look()
 
 
-def _saved(work: Work, slots: list[Slot]) -> Iterator[Outcome]:
+def _saved(work: Work, slots: Sequence[Slot]) -> Iterator[Outcome]:
     """Have every run under way save and end."""
     until = time.monotonic() + SAVING_SECONDS
     while (busy := [slot for slot in slots if slot.busy]) and time.monotonic() < until:
@@ -109,9 +114,9 @@ def _saved(work: Work, slots: list[Slot]) -> Iterator[Outcome]:
         _wait(busy)
         for slot in busy:
             if slot.future.done():
-                outcome = slot.collect()
-                work.board.ended(outcome)
-                yield outcome
+                for outcome in slot.collect():
+                    work.board.ended(outcome)
+                    yield outcome
 
 
 def _wait(busy: list[Slot]) -> None:
@@ -121,23 +126,32 @@ def _wait(busy: list[Slot]) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-class _Queue:
-    """The numbers still to be trained; those that other processes hold come again later."""
+class Queue:
+    """The runs still to be trained; those that other processes hold come again later."""
 
-    def __init__(self, numbers: Iterator[int]):
-        self._numbers: Iterator[int] | None = numbers
-        self.held: deque[tuple[float, int]] = deque()
+    def __init__(self, portions: Iterator[Portion]):
+        self._portions: Iterator[Portion] | None = portions
+        self.held: deque[tuple[float, Portion]] = deque()
 
-    def next(self) -> int | None:
-        """Another number, or None where there is none just now."""
-        if self._numbers is not None:
-            for number in self._numbers:
-                return number
-            self._numbers = None
+    def next(self) -> Portion | None:
+        """Another portion, or None where there is none just now."""
+        if self._portions is not None:
+            for portion in self._portions:
+                return portion
+            self._portions = None
         if self.held and self.held[0][0] <= time.monotonic():
             return self.held.popleft()[1]
         return None
 
-    def hold(self, number: int) -> None:
-        """Come again with this number in a while."""
-        self.held.append((time.monotonic() + HELD_SECONDS, number))
+    def hold(self, portion: Portion, seconds: float) -> None:
+        """Come again with this portion after some seconds."""
+        self.held.append((time.monotonic() + seconds, portion))
+
+    def settled(self, work: Work, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+        """Those outcomes of a portion that are final; the other runs come again."""
+        for outcome in outcomes:
+            if outcome.state == "held":
+                self.hold(Portion((outcome.number,)), HELD_SECONDS)
+                work.board.held(outcome)
+            else:
+                yield outcome

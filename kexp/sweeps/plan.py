@@ -70,8 +70,15 @@ def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
 
 def job_of(e: Experiment, overrides: Sequence[str], label: str = "", again: bool = False) -> Job:
     """The job that trains an experiment; its label in the sweep is the run's own if not given."""
-    device = e.backend.device
-    return Job(tuple(overrides), e.folder, label or e.label, e.training.epochs, device, again)
+    return Job(
+        tuple(overrides),
+        e.folder,
+        label or e.label,
+        e.training.epochs,
+        e.backend.device,
+        again,
+        experiment=e,
+    )
 
 
 def told(plans: Sequence[Planned]) -> str:

@@ -1,4 +1,4 @@
-"""What happens in a worker process of the local launcher."""
+"""What happens in a worker process of kexp's own launchers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kexp import recording
 from kexp.backends import set_default_threads, use_gpu
 from kexp.data import keeping
 from kexp.sweeps.machine import Share
-from kexp.sweeps.work import Outcome, Work, own_session
+from kexp.sweeps.work import Outcome, Portion, Work, own_session
 
 LAST_SECONDS = 20.0
 """How long a run may take to save and end once the sweep that asked for it has died."""
@@ -30,9 +30,16 @@ def start(share: Share) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def train(work: Work, number: int) -> Outcome:
-    """Train one job of the work."""
-    return work.train(number)
+def train(work: Work, portion: Portion) -> list[Outcome]:
+    """Train one job of the work, or several as one program."""
+    if portion.seats > 1:
+        return work.train_together(portion)
+    return [work.train(number) for number in portion.numbers]
+
+
+def fitting(work: Work, number: int) -> tuple[int, str]:
+    """How many runs like this job the device's memory holds at once, and why in words."""
+    return work.fitting(number)
 
 
 def _end_with_parent() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from kexp.data import Collection, DataSet, Examples, Splits
+from kexp.data.rows import Rows
 from kexp.streams import Streams
 
 
@@ -16,19 +18,24 @@ from kexp.streams import Streams
 class EpochData:
     """Arrays of one epoch and the order, shape (n,), in which their examples are visited.
 
-    uint8 arrays `x` are scaled to [0, 1] on the device.
+    uint8 arrays `x` are scaled to [0, 1] on the device. `rows`, shape (n,), is the row of `x` of
+    each example; null where example i is row i.
     """
 
     x: np.ndarray
     y: np.ndarray
     order: np.ndarray
+    rows: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some examples to measure: inputs, targets, and the truth where targets are corrupted."""
+    """Some examples to measure: inputs, targets, and the truth where targets are corrupted.
 
-    x: np.ndarray
+    Of images the inputs may be `Rows`, for `np.asarray` to make an array of.
+    """
+
+    x: np.ndarray | Rows
     y: np.ndarray
     truth: np.ndarray | None = None
 
@@ -64,11 +71,11 @@ class Task:
         """What is trained on in an epoch (counted from 1), a function of the seed and the epoch."""
         raise TypeError(f"{type(self).__name__} must define epoch(train, streams, epoch)")
 
-    def batches(self, examples: Examples, streams: Streams, split: str) -> list[Batch]:
+    def batches(self, examples: Examples, streams: Streams, split: str) -> Sequence[Batch]:
         """The examples of a split as batches to measure, the same ones at every epoch."""
         raise TypeError(f"{type(self).__name__} must define batches(examples, streams, split)")
 
-    def measure(self, predictions: list[np.ndarray], batches: list[Batch]) -> dict[str, float]:
+    def measure(self, predictions: list[np.ndarray], batches: Sequence[Batch]) -> dict[str, float]:
         """Every yardstick, as a mean over the samples of all batches."""
         raise TypeError(f"{type(self).__name__} must define measure(predictions, batches)")
 
@@ -80,12 +87,12 @@ class Task:
         """What the task adds to the summary of a trained run `e`, by name; mostly nothing."""
         return {}
 
-    def diagnosis(self, predictions: list[np.ndarray], batches: list[Batch]) -> dict[str, Any]:
+    def diagnosis(self, predictions: list[np.ndarray], batches: Sequence[Batch]) -> dict[str, Any]:
         """What else is told of the predictions on the test split, by name; mostly nothing."""
         return {}
 
     def exhibits(
-        self, predictions: list[np.ndarray], batches: list[Batch]
+        self, predictions: list[np.ndarray], batches: Sequence[Batch]
     ) -> dict[str, np.ndarray]:
         """Some test examples with their predictions to look at, as arrays by name.
 
@@ -95,7 +102,7 @@ class Task:
         """
         return {}
 
-    def memorisation(self, predictions: list[np.ndarray], batches: list[Batch]) -> float | None:
+    def memorisation(self, predictions: list[np.ndarray], batches: Sequence[Batch]) -> float | None:
         """Share in [0, 1] of the corrupted targets that are fitted; None where there are none."""
         fitted = [
             self.fitted(p, b.y, b.truth)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,11 +13,17 @@ import scipy
 from kexp import yardsticks
 from kexp.choice import choice
 from kexp.data import Collection, DataSet, Examples, Splits
+from kexp.data.rows import Rows
 from kexp.errors import DataError
 from kexp.streams import Streams
 from kexp.tasks.base import Batch, EpochData, Task
 
 MEASURED_AT_ONCE = 500
+"""Most examples of a batch to measure."""
+
+MOST_VALUES = 2**23
+"""Most values (pixels by channels) of a batch to measure: fewer large images than small ones."""
+
 MOST_CLASSES = 50
 MOST_EXHIBITS = 18
 
@@ -57,10 +65,11 @@ class Classification(Task):
         if splits.train.inputs[0].ndim == 1:
             return
         parts = (splits.train, splits.validation, splits.test)
-        shapes = {image.shape for part in parts for image in part.inputs}
-        if len(shapes) > 1:
+        shapes = np.concatenate([part.shapes for part in parts])
+        if (shapes != shapes[0]).any():
+            got = [tuple(shape) for shape in np.unique(shapes, axis=0)[:4].tolist()]
             raise DataError(
-                f"classification needs images of one shape, got {sorted(shapes)[:4]}; "
+                f"classification needs images of one shape, got {got}; "
                 "data.side=28 brings a folder's images to 28×28"
             )
         height, width, _ = splits.train.inputs[0].shape
@@ -73,23 +82,20 @@ class Classification(Task):
     def epoch(self, train: Examples, streams: Streams, epoch: int) -> EpochData:
         """Every training image once, in the order of the stream `order` at this epoch."""
         order = streams.rng("order", epoch).permutation(len(train)).astype(np.int32)
-        return EpochData(_stack(train.inputs), _targets(train), order)
+        images, targets = _stack(train.inputs), _targets(train)
+        if isinstance(images, Rows):
+            return EpochData(images.base, targets, order, images.index)
+        return EpochData(images, targets, order)
 
-    def batches(self, examples: Examples, streams: Streams, split: str) -> list[Batch]:
+    def batches(self, examples: Examples, streams: Streams, split: str) -> Sequence[Batch]:
         """The split in order."""
         images, targets = _stack(examples.inputs), _targets(examples)
-        cuts = range(0, len(images), MEASURED_AT_ONCE)
-        noisy = examples.targets is not None
-        return [
-            Batch(
-                images[i : i + MEASURED_AT_ONCE],
-                targets[i : i + MEASURED_AT_ONCE],
-                examples.labels[i : i + MEASURED_AT_ONCE] if noisy else None,
-            )
-            for i in cuts
-        ]
+        size = min(MEASURED_AT_ONCE, max(1, MOST_VALUES // math.prod(images.shape[1:])))
+        cuts = [slice(i, i + size) for i in range(0, len(images), size)]
+        truth = None if examples.targets is None else examples.labels
+        return [Batch(images[c], targets[c], None if truth is None else truth[c]) for c in cuts]
 
-    def measure(self, predictions: list[np.ndarray], batches: list[Batch]) -> dict[str, float]:
+    def measure(self, predictions: list[np.ndarray], batches: Sequence[Batch]) -> dict[str, float]:
         """NLL (nats), error, Brier score and ECE of the logits."""
         logits = self.all_logits(np.concatenate(predictions))
         labels = np.concatenate([b.y for b in batches])
@@ -98,7 +104,7 @@ class Classification(Task):
             for name, metric in yardsticks.CLASSIFICATION.items()
         }
 
-    def diagnosis(self, predictions: list[np.ndarray], batches: list[Batch]) -> dict[str, Any]:
+    def diagnosis(self, predictions: list[np.ndarray], batches: Sequence[Batch]) -> dict[str, Any]:
         """Confusion matrix, rows for the true class (of up to 50), and reliability diagram."""
         logits = self.all_logits(np.concatenate(predictions))
         labels = np.concatenate([b.y for b in batches])
@@ -112,18 +118,18 @@ class Classification(Task):
         }
 
     def exhibits(
-        self, predictions: list[np.ndarray], batches: list[Batch]
+        self, predictions: list[np.ndarray], batches: Sequence[Batch]
     ) -> dict[str, np.ndarray]:
         """The misclassified images of which the model is most confident."""
-        inputs, labels = (np.concatenate([getattr(b, k) for b in batches]) for k in ("x", "y"))
-        if inputs.ndim != 4 or inputs.dtype != np.uint8:
+        first, labels = batches[0].x, np.concatenate([b.y for b in batches])
+        if first.ndim != 4 or first.dtype != np.uint8:
             return {}
         p = scipy.special.softmax(self.all_logits(np.concatenate(predictions)), axis=-1)
         predicted, confidence = p.argmax(axis=-1), p.max(axis=-1)
         wrong = np.flatnonzero(predicted != labels)
         worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_EXHIBITS]
         return {
-            "inputs": inputs[worst],
+            "inputs": _inputs(batches, worst),
             "label": labels[worst].astype(np.int32),
             "predicted": predicted[worst].astype(np.int32),
             "confidence": confidence[worst].astype(np.float32),
@@ -201,8 +207,17 @@ class Binary(Classification):
         return np.concatenate([np.zeros_like(predictions), predictions], axis=-1)
 
 
-def _stack(images: Any) -> np.ndarray:
-    return images if isinstance(images, np.ndarray) else np.stack(images)
+def _stack(images: Any) -> Any:
+    return np.stack(images) if isinstance(images, list) else images
+
+
+def _inputs(batches: Sequence[Batch], numbers: np.ndarray) -> np.ndarray:
+    """The inputs with these numbers, counted through all batches, and no others."""
+    ends = np.cumsum([len(b.x) for b in batches])
+    batch = np.searchsorted(ends, numbers, side="right")
+    place = numbers - ends[batch]  # from the batch's end: negative
+    found = [batches[k].x[i] for k, i in zip(batch, place, strict=True)]
+    return np.array(found, np.uint8).reshape(-1, *batches[0].x.shape[1:])
 
 
 def _targets(examples: Examples) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ from pydantic import Field
 from kexp import yardsticks
 from kexp.choice import Count, choice
 from kexp.data import Collection, DataSet, Examples, Splits
+from kexp.data.rows import is_mapped
 from kexp.errors import DataError
 from kexp.losses import Loss
 from kexp.noise import Gaussian, Noise
@@ -49,7 +50,7 @@ class Denoise(Task):
 
     def shapes(self, collection: Collection) -> tuple[tuple, int]:
         """(None, None, channels): an image may have any size. As many outputs as channels."""
-        channels = {image.shape[-1] for image in collection.train.inputs}
+        channels = set(collection.train.shapes[:, -1].tolist())
         if len(channels) > 1:
             raise DataError(f"images must be all grey or all colour, got {channels} channels")
         (count,) = channels
@@ -88,37 +89,28 @@ class Denoise(Task):
         x = self.noise(_unit(clean), streams.rng("noise/train", epoch))
         return EpochData(x, _unit(y), np.arange(len(x), dtype=np.int32))
 
-    def batches(self, examples: Examples, streams: Streams, split: str) -> list[Batch]:
-        """One batch per image, each with a fixed draw of noise of its own."""
-        batches = []
-        for i, image in enumerate(examples.inputs):
-            clean = _unit(image[None])
-            noisy = self.noise(clean, streams.rng(f"noise/{split}", i))
-            if examples.targets is None:
-                batches.append(Batch(noisy, clean))
-            else:
-                batches.append(Batch(noisy, _unit(examples.targets[i][None]), truth=clean))
-        return batches
+    def batches(self, examples: Examples, streams: Streams, split: str) -> Sequence[Batch]:
+        """One batch per image, each with a fixed draw of noise of its own.
 
-    def measure(self, predictions: list[np.ndarray], batches: list[Batch]) -> dict[str, float]:
+        Of images on disk, a batch is made anew whenever it is asked for.
+        """
+        noisy = _Noisy(self.noise, examples, streams, split)
+        return noisy if is_mapped(examples.inputs) else list(noisy)
+
+    def measure(self, predictions: list[np.ndarray], batches: Sequence[Batch]) -> dict[str, float]:
         """Mean PSNR (dB), MSE, MAE and SSIM over the images, for a data range of 1."""
-        return {
-            name: float(
-                np.mean(
-                    [
-                        yardsticks.REGRESSION[name](p, b.y).mean()
-                        for p, b in zip(predictions, batches, strict=True)
-                    ]
-                )
-            )
-            for name in self.yardsticks
-        }
+        each = [
+            [yardsticks.REGRESSION[name](p, b.y).mean() for name in self.yardsticks]
+            for p, b in zip(predictions, batches, strict=True)
+        ]
+        means = map(np.mean, zip(*each, strict=True))
+        return {name: float(mean) for name, mean in zip(self.yardsticks, means, strict=True)}
 
     def exhibits(
-        self, predictions: list[np.ndarray], batches: list[Batch]
+        self, predictions: list[np.ndarray], batches: Sequence[Batch]
     ) -> dict[str, np.ndarray]:
         """The centres of the first test images: noisy, denoised and clean, all of one size."""
-        shown = list(zip(predictions, batches, strict=True))[:MOST_EXHIBITS]
+        shown = [*zip(predictions[:MOST_EXHIBITS], batches, strict=False)]
         side = min(EXHIBIT_SIDE, *(min(b.x.shape[1:3]) for _, b in shown))
         triples = [(b.x, p, b.y if b.truth is None else b.truth) for p, b in shown]
         return {
@@ -133,17 +125,34 @@ class Denoise(Task):
 
     def _places(self, train: Examples, rng: np.random.Generator) -> np.ndarray:
         """(image, top, left) of each patch, uniform over all places; shape (patches, 3)."""
-        free = np.array([np.subtract(image.shape[:2], self.patch) + 1 for image in train.inputs])
+        free = train.shapes[:, :2] - self.patch + 1
         count = free.prod(axis=1)
         image = rng.choice(len(free), size=self.patches_per_epoch, p=count / count.sum())
         corner = (rng.random((self.patches_per_epoch, 2)) * free[image]).astype(np.int64)
         return np.column_stack([image, corner])
 
 
+class _Noisy(Sequence[Batch]):
+    """The images of a split as batches of one, with noise from the stream of split and image."""
+
+    def __init__(self, noise: Noise, examples: Examples, streams: Streams, split: str):
+        self._noise, self._examples = noise, examples
+        self._streams, self._stream = streams, f"noise/{split}"
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, i: int) -> Batch:
+        clean = _unit(self._examples.inputs[i][None])
+        noisy = self._noise(clean, self._streams.rng(self._stream, i))
+        if self._examples.targets is None:
+            return Batch(noisy, clean)
+        return Batch(noisy, _unit(self._examples.targets[i][None]), truth=clean)
+
+
 def _smaller(split: str, part: Examples, least: int, why: str) -> Iterator[str]:
     """A line for each image of a split that has fewer pixels than that in a row or a column."""
-    for i, image in enumerate(part.inputs):
-        height, width = image.shape[:2]
+    for i, (height, width) in enumerate(part.shapes[:, :2]):
         if min(height, width) < least:
             need = f"at least {least}×{least} ({why})"
             yield f"  {split} {part.name(i)!r}: {height}×{width} pixels, needed {need}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -61,12 +62,12 @@ class Ridge(Task):
         order = streams.rng("order", epoch).permutation(len(train)).astype(np.int32)
         return EpochData(train.inputs, _targets(train), order)
 
-    def batches(self, examples: Examples, streams: Streams, split: str) -> list[Batch]:
+    def batches(self, examples: Examples, streams: Streams, split: str) -> Sequence[Batch]:
         """The whole split."""
         truth = None if examples.targets is None else examples.values
         return [Batch(examples.inputs, _targets(examples), truth)]
 
-    def measure(self, predictions: list[np.ndarray], batches: list[Batch]) -> dict[str, float]:
+    def measure(self, predictions: list[np.ndarray], batches: Sequence[Batch]) -> dict[str, float]:
         """MSE and MAE, in units of the training values' variance and standard deviation."""
         prediction, y = np.concatenate(predictions), np.concatenate([b.y for b in batches])
         return {
@@ -75,7 +76,7 @@ class Ridge(Task):
         }
 
     def exhibits(
-        self, predictions: list[np.ndarray], batches: list[Batch]
+        self, predictions: list[np.ndarray], batches: Sequence[Batch]
     ) -> dict[str, np.ndarray]:
         """The first predictions beside the true values, in standard deviations."""
         truth = [b.y if b.truth is None else b.truth for b in batches]

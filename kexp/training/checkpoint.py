@@ -22,13 +22,18 @@ def values(variables: Sequence[Any]) -> list[np.ndarray]:
     return [np.array(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(v))) for v in variables]
 
 
-def assign(variables: Sequence[Any], saved: Sequence[np.ndarray]) -> None:
-    """Set some variables to saved values. Raises `StoreError` where they do not fit."""
+def check_fit(variables: Sequence[Any], saved: Sequence[np.ndarray]) -> None:
+    """Raise `StoreError` where saved values do not fit some variables."""
     if [tuple(v.shape) for v in variables] != [a.shape for a in saved]:
         raise StoreError(
             "the checkpoint is of another network than this config builds; "
             "start the run afresh with --force"
         )
+
+
+def assign(variables: Sequence[Any], saved: Sequence[np.ndarray]) -> None:
+    """Set some variables to saved values. Raises `StoreError` where they do not fit."""
+    check_fit(variables, saved)
     for variable, value in zip(variables, saved, strict=True):
         variable.assign(value)
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from kexp.layers import DecorrelatedBatchNormalization
 from kexp.layers.stochastic import Stream
 from kexp.objective import Objective
+from kexp.tasks import EpochData
 from kexp.training.graph_engine import GraphEngine
 
 
@@ -28,10 +28,10 @@ class DistributedEngine(GraphEngine):
         super().__init__(objective, optimizer)
         self._strategy = tf.distribute.get_strategy()
 
-    def load(self, x: np.ndarray, y: np.ndarray) -> None:
+    def load(self, data: EpochData) -> None:
         """Make the arrays tensors, and the steps a graph over all devices."""
         with _as_replicas(self.objective.model):
-            super().load(x, y)
+            super().load(data)
 
     def _step(self, x: Any, y: Any) -> Any:
         parts = self._strategy.run(self._part_of_step, args=(x, y))
@@ -44,9 +44,10 @@ class DistributedEngine(GraphEngine):
         x, y = x[first:last], y[first:last]
         trainable = self.objective.trainable
         with tf.GradientTape() as tape:
-            losses = self.objective.loss(y, self.objective.model(x, training=True))
+            losses = self.objective.loss(y, self.objective.output(x, training=True))
             value = weight * tf.reduce_sum(losses) + self.objective.penalty() / replicas
-        gradients = tape.gradient(value, [variable.value for variable in trainable])
+            scaled = self.optimizer.scale_loss(value)
+        gradients = tape.gradient(scaled, [variable.value for variable in trainable])
         self.optimizer.apply(gradients, trainable)
         return value
 

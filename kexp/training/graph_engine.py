@@ -6,6 +6,7 @@ train several times as fast as with `fit`.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import keras
@@ -13,75 +14,112 @@ import numpy as np
 import tensorflow as tf
 
 from kexp.objective import Objective
-from kexp.training.engine import as_input, dropout_at_inference
+from kexp.tasks import EpochData
+from kexp.training.engine import Portions, as_input, dropout_at_inference
+from kexp.training.keras_engine import KerasEngine
 
 ORDER = tf.TensorSpec([None, None], tf.int32)
+ROWS = tf.TensorSpec([None], tf.int32)
 RATES = tf.TensorSpec([None], tf.float32)
 
 
-class GraphEngine:
-    """Runs the steps of an epoch as TensorFlow graphs."""
+class GraphEngine(KerasEngine):
+    """Runs the steps of an epoch as TensorFlow graphs; with `jit`, each step is compiled by XLA."""
 
-    def __init__(self, objective: Objective, optimizer: keras.optimizers.Optimizer):
-        self.objective = objective
-        self.optimizer = optimizer
-        self._loaded: tuple[np.ndarray, np.ndarray] | None = None
+    def __init__(
+        self, objective: Objective, optimizer: keras.optimizers.Optimizer, jit: bool = False
+    ):
+        super().__init__(objective, optimizer)
+        self._take_one = tf.function(self._step, jit_compile=True) if jit else self._step
+        self._portions = Portions()
+        self._loaded: EpochData | None = None
         self._steps = tf.function(self._many_steps)
         self._predict = tf.function(self._inference)
         self._sample = tf.function(self._inference)
 
-    def load(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Make the arrays tensors, unless they are those of the epoch before."""
-        if self._loaded is None or self._loaded[0] is not x or self._loaded[1] is not y:
-            self._loaded = (x, y)
-            self._x, self._y = tf.constant(x), tf.constant(y)
-            self._compiled = self._steps.get_concrete_function(
-                _any_number_of(x), _any_number_of(y), ORDER, RATES
-            )
+    @property
+    def traces(self) -> int:
+        """How many programs have been compiled for the steps of this engine."""
+        return self._steps.experimental_get_tracing_count()
+
+    def load(self, data: EpochData) -> None:
+        """Make the arrays tensors, but for those that are so from the epoch before."""
+        before, self._loaded = self._loaded, data
+        if before is None or before.x is not data.x:
+            self._x = tf.constant(data.x)
+        if before is None or before.y is not data.y:
+            self._y = tf.constant(data.y)
+        if before is None or before.rows is not data.rows or data.rows is None:
+            rows = np.arange(len(data.y)) if data.rows is None else data.rows
+            self._rows = tf.constant(rows, tf.int32)
+        self._compiled = self._steps.get_concrete_function(
+            any_number_of(data.x), any_number_of(data.y), ROWS, ORDER, RATES
+        )
+
+    def release(self) -> None:
+        """Let go of the arrays."""
+        self._loaded = self._x = self._y = self._rows = None
 
     def steps(self, order: np.ndarray, rates: np.ndarray) -> np.ndarray:
-        """Take the steps in one graph."""
-        rates = tf.constant(rates, tf.float32)
-        return self._compiled(self._x, self._y, tf.constant(order, tf.int32), rates).numpy()
+        """Take some of the steps in one graph."""
+        count, started = self._portions.of(len(order)), time.perf_counter()
+        order = tf.constant(order[:count], tf.int32)
+        rates = tf.constant(rates[:count], tf.float32)
+        objectives = self._take(order, rates).numpy()
+        self._portions.took(count, time.perf_counter() - started)
+        return objectives
+
+    def _take(self, order: Any, rates: Any) -> Any:
+        return self._compiled(self._x, self._y, self._rows, order, rates)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The model's output in inference mode."""
         return self._predict.get_concrete_function(self._spec(x))(tf.constant(x)).numpy()
 
-    def sample(self, x: np.ndarray) -> np.ndarray:
+    def sample(self, x: np.ndarray, passes: int) -> list[np.ndarray]:
         """The model's output in inference mode, but with dropout."""
         with dropout_at_inference(self.objective.model):
-            return self._sample.get_concrete_function(self._spec(x))(tf.constant(x)).numpy()
+            compiled = self._sample.get_concrete_function(self._spec(x))
+            return [compiled(tf.constant(x)).numpy() for _ in range(passes)]
 
     def _spec(self, x: np.ndarray) -> tf.TensorSpec:
         return tf.TensorSpec(self.objective.model.input_shape, x.dtype)
 
     def _inference(self, x: Any) -> Any:
-        return self.objective.model(as_input(x), training=False)
+        return self.objective.output(as_input(x), training=False)
 
-    def _many_steps(self, x: Any, y: Any, order: Any, rates: Any) -> Any:
-        objectives = tf.TensorArray(tf.float32, size=tf.shape(order)[0])
+    def _many_steps(self, x: Any, y: Any, rows: Any, order: Any, rates: Any) -> Any:
+        def batch(i: Any) -> tuple[Any, Any]:
+            picked = order[i]
+            return tf.gather(x, tf.gather(rows, picked)), tf.gather(y, picked)
+
+        return self._loop(batch, rates)
+
+    def _loop(self, batch: Any, rates: Any) -> Any:
+        """One step after the other on `batch(i)`; their objectives."""
+        count = tf.shape(rates)[0]
+        objectives = tf.TensorArray(tf.float32, size=count)
 
         def one(i: Any, objectives: Any) -> tuple:
-            picked = order[i]
+            x, y = batch(i)
             self.optimizer.learning_rate.assign(rates[i])
-            value = self._step(as_input(tf.gather(x, picked)), tf.gather(y, picked))
-            return i + 1, objectives.write(i, value)
+            return i + 1, objectives.write(i, self._take_one(as_input(x), y))
 
         _, objectives = tf.while_loop(
-            lambda i, _: i < tf.shape(order)[0], one, (0, objectives), parallel_iterations=1
+            lambda i, _: i < count, one, (0, objectives), parallel_iterations=1
         )
         return objectives.stack()
 
     def _step(self, x: Any, y: Any) -> Any:
         variables = self.objective.trainable
         with tf.GradientTape() as tape:
-            value = self.objective(y, self.objective.model(x, training=True))
-        gradients = tape.gradient(value, variables)
+            value = self.objective(y, self.objective.output(x, training=True))
+            scaled = self.optimizer.scale_loss(value)
+        gradients = tape.gradient(scaled, variables)
         self.optimizer.apply(gradients, variables)
         return value
 
 
-def _any_number_of(array: np.ndarray) -> tf.TensorSpec:
+def any_number_of(array: np.ndarray) -> tf.TensorSpec:
     """The shape of such arrays whatever their length, so that one graph serves all epochs."""
     return tf.TensorSpec([None, *array.shape[1:]], array.dtype)

@@ -17,12 +17,10 @@ from kexp.store import RunFolder
 from kexp.streams import Streams
 from kexp.tasks import Task
 from kexp.training import checkpoint
+from kexp.training.course import Course, Steps
 from kexp.training.engine import Engine
 from kexp.training.measuring import Meter
 from kexp.training.settings import Training
-
-PORTION_SECONDS = 0.5
-"""Steps go to the engine in portions of about this long, between which signals are heeded."""
 
 NONE_TAKEN = np.zeros(0, np.float32)
 """The objectives of an epoch's steps before the first of them."""
@@ -47,27 +45,25 @@ class Loop:
         self.folder, self.reporter = folder, reporter
         self.meter = Meter(task, splits, streams)
         self.monitor = training.monitor or task.yardsticks[0]
-        (rate,) = checkpoint.values([engine.optimizer.learning_rate])
-        self.base_rate = float(rate)
+        self.base_rate = engine.learning_rate
         self.epoch_seconds: list[float] = []
         self.measuring_seconds = 0.0
         self.examples_per_epoch = 0
-        self._portion = 1
         self._taken = NONE_TAKEN
         self.mc_dropout: dict[str, Any] | None = None
         self.kernels: list[np.ndarray] = []
         self.diagnosis: dict[str, Any] = {}
         self.exhibits: dict[str, np.ndarray] = {}
         self.history: list[dict[str, Any]] = []
-        self.best: list[np.ndarray] = checkpoint.values(self._model)
+        self.best: list[np.ndarray] = engine.values()["model"]
 
-    def run(self, check: Callable[[], None]) -> None:
+    def course(self, check: Callable[[], None]) -> Course[None]:
         """Train until the last epoch or until patience is at its end."""
         self.restore()
         while len(self.history) < self.training.epochs and not self.out_of_patience():
             epoch = len(self.history) + 1
-            trained = self.train_epoch(epoch, check)
-            self.keep(epoch, trained)
+            trained = yield from self.train_epoch(epoch, check)
+            yield from self.keep(epoch, trained)
 
     def restore(self) -> None:
         """Take up the last checkpoint, if there is one, and drop history that is beyond it."""
@@ -83,14 +79,13 @@ class Loop:
                 f"{self.folder.history} has {len(self.history)} epochs, the checkpoint {epoch}; "
                 "start the run afresh with --force"
             )
-        checkpoint.assign(self._model, groups["model"])
-        checkpoint.assign(self.engine.optimizer.variables, groups["optimizer"])
+        self.engine.assign(model=groups["model"], optimizer=groups["optimizer"])
         self.best = groups["best"]
         (self._taken,) = groups.get("objectives", [NONE_TAKEN])
         if not self._taken.size:
             self.reporter.say(f"going on after epoch {epoch}")
 
-    def train_epoch(self, epoch: int, check: Callable[[], None]) -> dict[str, float]:
+    def train_epoch(self, epoch: int, check: Callable[[], None]) -> Course[dict[str, float]]:
         """Take the steps of an epoch that are not yet taken.
 
         Returns the mean objective over all its steps and the last learning rate.
@@ -100,16 +95,17 @@ class Loop:
         steps = -(-len(data.order) // size)
         rates = self.rates(epoch, steps)
         self._say_begin(epoch, size, steps)
-        self.engine.load(data.x, data.y)
+        self.engine.load(data)
         whole, started = not self._taken.size, time.perf_counter()
         if whole:
             self._set_streams(epoch)
         while (done := self._taken.size) < steps:
-            count = self._next_portion(done, len(data.order) // size)
-            order = data.order[done * size : (done + count) * size].reshape(count, -1)
-            objectives = self._take(order, rates[done : done + count], epoch, done)
+            wanted = max(1, len(data.order) // size - done)  # full batches, or the smaller last one
+            order = data.order[done * size : (done + wanted) * size].reshape(wanted, -1)
+            objectives = yield Steps(self.engine, order, rates[done : done + wanted])
+            _check_finite(objectives, epoch, done)
             self._taken = np.concatenate([self._taken, objectives])
-            self.reporter.steps(epoch, done + count, steps)
+            self.reporter.steps(epoch, self._taken.size, steps)
             self._heed(check, epoch)
         if whole:
             self.epoch_seconds.append(time.perf_counter() - started)
@@ -120,49 +116,49 @@ class Loop:
             "learning_rate": float(rates[-1]),
         }
 
-    def keep(self, epoch: int, trained: dict[str, float]) -> None:
+    def keep(self, epoch: int, trained: dict[str, float]) -> Course[None]:
         """Measure an epoch, write its record, then the checkpoint that holds it."""
         started = time.perf_counter()
+        measured = yield from self._measured(epoch)
         record = {
             "epoch": epoch,
             "learning_rate": trained["learning_rate"],
             "training": {"objective": trained["objective"]},
-            **self._measured(epoch),
+            **measured,
         }
         self.history.append(record)
         if self.best_epoch() == epoch:
-            self.best = checkpoint.values(self._model)
+            self.best = self.engine.values()["model"]
         self.folder.append(record)
         self._save(epoch)
         self.folder.beat()
         self.measuring_seconds += time.perf_counter() - started
         self.reporter.epoch(record, self.training.epochs)
 
-    def _measured(self, epoch: int) -> dict[str, Any]:
+    def _measured(self, epoch: int) -> Course[dict[str, Any]]:
         try:
-            return self.meter.epoch(self.engine)
+            return (yield from self.meter.epoch(self.engine))
         except Diverged as error:
             raise Diverged(f"{error} after epoch {epoch}") from None
 
-    def test(self) -> dict[str, dict[str, float]]:
-        """The test split with the last and with the best weights; leaves the best in the model."""
-        last, self.diagnosis, self.exhibits = self.meter.diagnosed(self.engine)
-        self.mc_dropout = self._mc_dropout()
-        self.kernels = checkpoint.values(self.engine.objective.kernels)
+    def test(self) -> Course[dict[str, dict[str, float]]]:
+        """The test split with the last and with the best weights; leaves the best in the engine."""
+        last, self.diagnosis, self.exhibits = yield from self.meter.diagnosed(self.engine)
+        self.mc_dropout = yield from self._mc_dropout()
+        self.kernels = self.engine.kernels()
         if self.best_epoch() == len(self.history):
             return {"last": last, "best": last}
-        checkpoint.assign(self._model, self.best)
-        return {"last": last, "best": self.meter.test(self.engine)}
+        self.engine.assign(model=self.best)
+        best = yield from self.meter.test(self.engine)
+        return {"last": last, "best": best}
 
-    def _mc_dropout(self) -> dict[str, Any] | None:
+    def _mc_dropout(self) -> Course[dict[str, Any] | None]:
         """Every split with dropout left on, for the last weights; None if not asked for."""
         if not self.training.mc_passes:
             return None
         self._set_streams(len(self.history) + 1)
-        return {
-            "passes": self.training.mc_passes,
-            **self.meter.sampled(self.engine, self.training.mc_passes),
-        }
+        measured = yield from self.meter.sampled(self.engine, self.training.mc_passes)
+        return {"passes": self.training.mc_passes, **measured}
 
     def curve(self, name: str, split: str = "validation") -> list[float]:
         """One value per epoch of a yardstick on a split."""
@@ -183,17 +179,9 @@ class Loop:
         at = (epoch - 1) * steps + np.arange(steps)
         return self.base_rate * self.schedule.factor(at / (self.training.epochs * steps))
 
-    @property
-    def _model(self) -> list[Any]:
-        return self.engine.objective.state
-
     def _set_streams(self, epoch: int) -> None:
         """Point every random layer to its own stream of this epoch."""
-        for layer in self.engine.objective.model._flatten_layers(include_self=False):
-            generator = getattr(layer, "seed_generator", None)
-            if generator is not None:
-                seed = self.streams.integer(f"layer/{layer.name}", epoch)
-                generator.state.assign([seed, 0])
+        self.engine.set_streams(lambda layer: self.streams.integer(f"layer/{layer}", epoch))
 
     def _say_begin(self, epoch: int, size: int, steps: int) -> None:
         """Say what of an epoch's steps is out of the ordinary."""
@@ -218,28 +206,17 @@ class Loop:
 
     def _save(self, epoch: int) -> None:
         """Write the checkpoint: the last full epoch's number, and the state of this moment."""
-        groups = {
-            "model": checkpoint.values(self._model),
-            "optimizer": checkpoint.values(self.engine.optimizer.variables),
-            "best": self.best,
-        }
+        groups = {**self.engine.values(), "best": self.best}
         if self._taken.size:
             groups["objectives"] = [self._taken]
         self.folder.save_checkpoint(checkpoint.pack(epoch, groups))
 
-    def _take(self, order: np.ndarray, rates: np.ndarray, epoch: int, done: int) -> np.ndarray:
-        started = time.perf_counter()
-        objectives = self.engine.steps(order, rates)
-        bad = np.flatnonzero(~np.isfinite(objectives))
-        if bad.size:
-            raise Diverged(
-                f"the objective became {objectives[bad[0]]} in epoch {epoch}, step "
-                f"{done + int(bad[0]) + 1}; a smaller optimizer.learning_rate may help"
-            )
-        per_step = (time.perf_counter() - started) / len(order)
-        self._portion = max(1, min(2 * self._portion, int(PORTION_SECONDS / per_step)))
-        return objectives
 
-    def _next_portion(self, done: int, full_steps: int) -> int:
-        """How many steps to take at once: full batches together, a smaller last one alone."""
-        return min(self._portion, full_steps - done) if done < full_steps else 1
+def _check_finite(objectives: np.ndarray, epoch: int, done: int) -> None:
+    """Raise `Diverged` where an objective is not finite; `done` steps were taken before them."""
+    bad = np.flatnonzero(~np.isfinite(objectives))
+    if bad.size:
+        raise Diverged(
+            f"the objective became {objectives[bad[0]]} in epoch {epoch}, step "
+            f"{done + int(bad[0]) + 1}; a smaller optimizer.learning_rate may help"
+        )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 
 from kexp import measures
 from kexp.data import Splits
 from kexp.errors import Diverged
+from kexp.objective import norms
 from kexp.streams import Streams
 from kexp.tasks import Batch, Task
+from kexp.training.course import Course, Measure, Sample
 from kexp.training.engine import Engine
 
 
@@ -26,49 +27,47 @@ class Meter:
         }
         self._test = lambda: task.batches(splits.test, streams, "test")
 
-    def epoch(self, engine: Engine) -> dict[str, Any]:
+    def epoch(self, engine: Engine) -> Course[dict[str, Any]]:
         """Fit, objective and yardsticks of probe and validation, their gaps, penalty and norms."""
-        penalty = _number(engine.objective.penalty())
-        probe, predictions = self._split(engine, self.batches["probe"], penalty, "probe")
-        validation, _ = self._split(engine, self.batches["validation"], penalty, "validation")
+        probe, predictions = yield from self._split(engine, self.batches["probe"], "probe")
+        validation, _ = yield from self._split(engine, self.batches["validation"], "validation")
         gaps = {
             name: measures.gap(name, validation[name], probe[name])
             for name in ("fit", *self.task.yardsticks)
         }
         return {
-            "penalty": penalty,
+            "penalty": engine.penalty(),
             "probe": probe,
             "validation": validation,
             "gap": gaps,
-            "norms": engine.objective.norms(),
-            **_named("learned", engine.objective.shown()),
+            "norms": norms(engine.kernels()),
+            **_named("learned", engine.shown()),
             "memorisation": self.task.memorisation(predictions, self.batches["probe"]),
         }
 
-    def test(self, engine: Engine) -> dict[str, float]:
+    def test(self, engine: Engine) -> Course[dict[str, float]]:
         """Fit, objective and yardsticks of the test split with the present weights."""
-        return self.diagnosed(engine)[0]
+        values, _, _ = yield from self.diagnosed(engine)
+        return values
 
     def diagnosed(
         self, engine: Engine
-    ) -> tuple[dict[str, float], dict[str, Any], dict[str, np.ndarray]]:
+    ) -> Course[tuple[dict[str, float], dict[str, Any], dict[str, np.ndarray]]]:
         """The same, with the task's diagnosis of the predictions and some examples to look at."""
         batches = self._test()
-        penalty = _number(engine.objective.penalty())
-        values, predictions = self._split(engine, batches, penalty, "test")
+        values, predictions = yield from self._split(engine, batches, "test")
         diagnosis = self.task.diagnosis(predictions, batches)
         return values, diagnosis, self.task.exhibits(predictions, batches)
 
-    def sampled(self, engine: Engine, passes: int) -> dict[str, Any]:
+    def sampled(self, engine: Engine, passes: int) -> Course[dict[str, Any]]:
         """Every yardstick of the mean prediction of several passes with dropout, by split."""
-        splits = {**self.batches, "test": self._test()}
-        measured = {
-            name: self.task.measure(
-                [self.task.average([engine.sample(b.x) for _ in range(passes)]) for b in batches],
-                batches,
-            )
-            for name, batches in splits.items()
-        }
+        splits, measured = {**self.batches, "test": self._test()}, {}
+        for name, batches in splits.items():
+            means = []
+            for batch in batches:
+                predictions = yield Sample(engine, batch.x, passes)
+                means.append(self.task.average(predictions))
+            measured[name] = self.task.measure(means, batches)
         gaps = {
             name: measures.gap(name, measured["validation"][name], measured["probe"][name])
             for name in self.task.yardsticks
@@ -76,31 +75,21 @@ class Meter:
         return {**measured, "gap": gaps}
 
     def _split(
-        self, engine: Engine, batches: list[Batch], penalty: float, name: str
-    ) -> tuple[dict[str, float], list[np.ndarray]]:
-        predictions = [engine.predict(b.x) for b in batches]
-        losses = [
-            keras.ops.convert_to_numpy(
-                engine.objective.loss(
-                    keras.ops.convert_to_tensor(b.y), keras.ops.convert_to_tensor(p)
-                )
-            )
-            for p, b in zip(predictions, batches, strict=True)
-        ]
-        fit = float(np.mean(np.concatenate(losses), dtype=np.float64))
+        self, engine: Engine, batches: list[Batch], name: str
+    ) -> Course[tuple[dict[str, float], list[np.ndarray]]]:
+        measured = yield Measure(engine, batches)
+        predictions = [prediction for prediction, _ in measured]
+        fit = float(np.mean(np.concatenate([loss for _, loss in measured]), dtype=np.float64))
+        penalty = engine.penalty()
         if not np.isfinite(fit + penalty):
             raise Diverged(f"the objective on {name} is not finite")
         with np.errstate(over="ignore", invalid="ignore"):
-            measured = self.task.measure(predictions, batches)
-        for key, value in measured.items():
+            values = self.task.measure(predictions, batches)
+        for key, value in values.items():
             if not np.isfinite(value):  # of which a bounded loss may know nothing
                 raise Diverged(f"the {measures.YARDSTICKS[key].label} on {name} is not finite")
-        return {"fit": fit, "objective": fit + penalty, **measured}, predictions
+        return {"fit": fit, "objective": fit + penalty, **values}, predictions
 
 
 def _named(name: str, values: dict[str, Any]) -> dict[str, Any]:
     return {name: values} if values else {}
-
-
-def _number(scalar: Any) -> float:
-    return float(keras.ops.convert_to_numpy(scalar))

@@ -15,6 +15,8 @@ class Training:
     many epochs. `monitor` is a yardstick of the task, or `fit`; null means the task's first.
     `mc_passes` > 0 adds Monte-Carlo dropout at the end: the yardsticks of the mean prediction over
     that many passes with dropout left on (Gal and Ghahramani 2016), with the last weights.
+    `precision`: what the layers compute in (weights stay float32): `mixed_bfloat16` is faster on a
+    GPU, and on a CPU that has such instructions; `mixed_float16` is for older GPUs.
     `distribution`: `data_parallel` shares every batch out among all GPUs (docs/distribution.md).
     """
 
@@ -23,4 +25,5 @@ class Training:
     patience: Count | None = None
     monitor: str | None = None
     mc_passes: Whole = 0
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     distribution: Literal["none", "data_parallel"] = "none"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import keras
 import numpy as np
 
 from kexp.objective import Objective
-from kexp.training.engine import as_input, dropout_at_inference
+from kexp.tasks import EpochData
+from kexp.training.engine import Portions, as_input, dropout_at_inference
+from kexp.training.keras_engine import KerasEngine
 
 
 class Problem(keras.Model):
@@ -29,7 +32,7 @@ class Problem(keras.Model):
 
     def call(self, x: Any, training: bool = False) -> Any:
         """The network's output."""
-        return self.network(x, training=training)
+        return self.objective.output(x, training=training)
 
     def compute_loss(
         self,
@@ -43,34 +46,44 @@ class Problem(keras.Model):
         return self.objective(y, y_pred)
 
 
-class StepEngine:
+class StepEngine(KerasEngine):
     """Runs each step through Keras's own compiled training step."""
 
     def __init__(self, objective: Objective, optimizer: keras.optimizers.Optimizer):
-        self.objective = objective
-        self.optimizer = optimizer
+        super().__init__(objective, optimizer)
+        self._portions = Portions()
         self._problem = Problem(objective)
         self._problem.compile(optimizer=optimizer, jit_compile="auto")
 
-    def load(self, x: np.ndarray, y: np.ndarray) -> None:
+    def load(self, data: EpochData) -> None:
         """Keep the arrays; batches are cut from them on the host."""
-        self._x, self._y = x, y
+        self._data: EpochData | None = data
+
+    def release(self) -> None:
+        """Let go of the arrays."""
+        self._data = None
 
     def steps(self, order: np.ndarray, rates: np.ndarray) -> np.ndarray:
-        """Take the steps one after the other."""
-        values = []
-        for picked, rate in zip(order, rates, strict=True):
-            self.optimizer.learning_rate = float(rate)
-            x = keras.ops.convert_to_numpy(as_input(self._x[picked]))
-            values.append(self._problem.train_on_batch(x, self._y[picked]))
-        return np.array(values, np.float32)
+        """Take some of the steps, one after the other."""
+        count, started = self._portions.of(len(order)), time.perf_counter()
+        objectives = [self._step(*step) for step in zip(order[:count], rates[:count], strict=True)]
+        self._portions.took(count, time.perf_counter() - started)
+        return np.array(objectives, np.float32)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The model's output in inference mode."""
         return self._problem.predict_on_batch(keras.ops.convert_to_numpy(as_input(x)))
 
-    def sample(self, x: np.ndarray) -> np.ndarray:
+    def sample(self, x: np.ndarray, passes: int) -> list[np.ndarray]:
         """The model's output in inference mode, but with dropout."""
         with dropout_at_inference(self.objective.model):
-            output = self.objective.model(as_input(x), training=False)
-        return keras.ops.convert_to_numpy(output)
+            outputs = [self.objective.output(as_input(x), training=False) for _ in range(passes)]
+        return [keras.ops.convert_to_numpy(output) for output in outputs]
+
+    def _step(self, picked: np.ndarray, rate: float) -> float:
+        data = self._data
+        assert data is not None
+        rows = picked if data.rows is None else data.rows[picked]
+        self.optimizer.learning_rate = float(rate)
+        x = keras.ops.convert_to_numpy(as_input(data.x[rows]))
+        return self._problem.train_on_batch(x, data.y[picked])

@@ -6,22 +6,23 @@ import keras
 import numpy as np
 import pytest
 
-from kexp import layers
+from kexp import layers, norms
 from kexp.dropouts import Standard
 from kexp.losses import CrossEntropy, Huber, Quadratic
 from kexp.models import Convnet, seed_weights
-from kexp.norms import Batch
 from kexp.objective import Objective
 from kexp.optimizers import SGD, Adam, AdamW
 from kexp.regularizers import L2, Zero
 from kexp.streams import Streams
+from kexp.tasks import Batch, EpochData
 from kexp.training.engine import as_input, make_engine
 from tests import references
-from tests.mathematics.backend import array, central_difference, tensor, whole
+from tests.mathematics.backend import TENSORFLOW, array, central_difference, tensor, whole
 
 RNG = np.random.default_rng(2)
 X = RNG.normal(size=(12, 3)).astype(np.float32)
 Y = (X @ [[1.0], [-2.0], [0.5]] + RNG.normal(0, 0.1, (12, 1))).astype(np.float32)
+EVERY = np.arange(12)
 START = np.array([[0.5], [0.2], [-0.3]], np.float32)
 PLAIN = SGD(learning_rate=0.1, momentum=0.0)
 
@@ -34,13 +35,27 @@ def linear(loss=None, regularizer=None, optimizer=PLAIN):
     engine = make_engine(
         Objective(model, loss or Quadratic(), regularizer or Zero()), optimizer.build()
     )
-    engine.load(X, Y)
+    engine.load(EpochData(X, Y, EVERY))
     return engine
 
 
 def weights(engine) -> np.ndarray:
     """θ and b as one vector."""
-    return np.concatenate([array(v).ravel() for v in engine.objective.model.trainable_variables])
+    return np.concatenate([array(v).ravel() for v in engine.model().trainable_variables])
+
+
+def taken(engine, order, rates) -> np.ndarray:
+    """Take all of the steps, in however many portions; their objectives."""
+    objectives = np.zeros(0)
+    while (done := len(objectives)) < len(order):
+        objectives = np.append(objectives, engine.steps(order[done:], rates[done:]))
+    return objectives
+
+
+def predicted(engine, x, y) -> np.ndarray:
+    """The output in inference mode."""
+    ((prediction, _),) = engine.measure([Batch(x, y)])
+    return prediction
 
 
 def objective_at(theta, picked, rho, strength):
@@ -74,7 +89,7 @@ def test_each_step_is_a_gradient_step_at_its_own_rate(loss, rho):
     engine = linear(loss, L2(strength=0.05))
     start = weights(engine).astype(float)
     expected, end = descend(start, order, rates, rho, 0.05)
-    np.testing.assert_allclose(engine.steps(order, rates), expected, rtol=1e-5)
+    np.testing.assert_allclose(taken(engine, order, rates), expected, rtol=1e-5)
     np.testing.assert_allclose(weights(engine), end, rtol=1e-5, atol=1e-6)
 
 
@@ -82,8 +97,8 @@ def test_portions_of_steps_are_the_same_as_all_at_once():
     order = RNG.permutation(12).astype(np.int32).reshape(6, 2)
     rates = np.linspace(0.3, 0.05, 6).astype(np.float32)
     whole, parts = linear(optimizer=Adam()), linear(optimizer=Adam())
-    objectives = whole.steps(order, rates)
-    pieces = [parts.steps(order[a:b], rates[a:b]) for a, b in ((0, 1), (1, 4), (4, 6))]
+    objectives = taken(whole, order, rates)
+    pieces = [taken(parts, order[a:b], rates[a:b]) for a, b in ((0, 1), (1, 4), (4, 6))]
     np.testing.assert_allclose(np.concatenate(pieces), objectives, rtol=1e-6)
     np.testing.assert_allclose(weights(parts), weights(whole), rtol=1e-6)
 
@@ -91,7 +106,9 @@ def test_portions_of_steps_are_the_same_as_all_at_once():
 def test_batches_of_another_size_are_taken():
     engine = linear()
     for size in (4, 3, 1):
-        objective = engine.steps(np.arange(size, dtype=np.int32)[None], np.array([0.0], np.float32))
+        objective = taken(
+            engine, np.arange(size, dtype=np.int32)[None], np.array([0.0], np.float32)
+        )
         theta = weights(engine).astype(float)
         expected = objective_at(theta, np.arange(size), references.quadratic, 0)
         assert objective == pytest.approx([expected], rel=1e-5)
@@ -100,17 +117,17 @@ def test_batches_of_another_size_are_taken():
 def test_other_arrays_can_be_loaded():
     engine = linear()
     order, rates = np.array([[0, 1]], np.int32), np.zeros(1, np.float32)
-    before = engine.steps(order, rates)
-    engine.load(X[2:], Y[2:])
-    assert engine.steps(order, rates) == pytest.approx(linear().steps(order + 2, rates))
-    engine.load(X, Y)
-    assert engine.steps(order, rates) == pytest.approx(before)
+    before = taken(engine, order, rates)
+    engine.load(EpochData(X[2:], Y[2:], EVERY))
+    assert taken(engine, order, rates) == pytest.approx(taken(linear(), order + 2, rates))
+    engine.load(EpochData(X, Y, EVERY))
+    assert taken(engine, order, rates) == pytest.approx(before)
 
 
 def test_the_objective_falls_to_the_solution_of_ridge_regression():
     engine = linear(regularizer=L2(strength=0.1))
     order = np.tile(np.arange(12, dtype=np.int32), (200, 1))
-    objectives = engine.steps(order, np.full(200, 0.2, np.float32))
+    objectives = taken(engine, order, np.full(200, 0.2, np.float32))
     assert np.all(np.diff(objectives) <= 1e-6)
     design = np.hstack([X, np.ones((12, 1))]).astype(float)
     ridge = np.diag([0.2, 0.2, 0.2, 0.0])  # λ Σθ² has slope 2λθ, and none in the bias
@@ -125,9 +142,10 @@ def test_a_number_assigned_between_steps_counts_in_the_next():
     for delta, strength in ((0.5, 0.05), (0.1, 0.05), (0.1, 2.0)):
         engine.objective.loss_numbers["delta"].assign(delta)
         engine.objective.regularizer_numbers["strength"].assign(strength)
+        engine.begin()
         rho = lambda r, delta=delta: references.huber(r, delta)  # noqa: E731
         expected = objective_at(theta, np.arange(12), rho, strength)
-        assert engine.steps(order, rates) == pytest.approx([expected], rel=1e-5)
+        assert taken(engine, order, rates) == pytest.approx([expected], rel=1e-5)
 
 
 def noisy(rate: float):
@@ -136,50 +154,51 @@ def noisy(rate: float):
     x = layers.Dropout(rate, name="dropout")(inputs)
     sums = keras.layers.Dense(1, kernel_initializer="ones", name="dense")(x)
     engine = make_engine(Objective(keras.Model(inputs, sums), Quadratic(), Zero()), PLAIN.build())
-    engine.load(np.ones((8, 400), np.float32), np.full((8, 1), 400, np.float32))
+    ones, sums = np.ones((8, 400), np.float32), np.full((8, 1), 400, np.float32)
+    engine.load(EpochData(ones, sums, EVERY))
     return engine
 
 
 def test_dropout_is_on_in_steps_and_its_rate_can_be_assigned_between_them():
     engine = noisy(0.5)
     order, rates = np.arange(8, dtype=np.int32)[None], np.zeros(1, np.float32)
-    first, second = engine.steps(order, rates), engine.steps(order, rates)
+    first, second = taken(engine, order, rates), taken(engine, order, rates)
     assert 0 < first != second > 0
-    generator = engine.objective.model.get_layer("dropout").seed_generator
     for _ in range(2):
-        generator.state.assign([7, 0])
-        third = engine.steps(order, rates)
-        generator.state.assign([7, 0])
-        assert engine.steps(order, rates) == third
+        engine.set_streams(lambda layer: {"dropout": 7}[layer])
+        third = taken(engine, order, rates)
+        engine.set_streams(lambda layer: {"dropout": 7}[layer])
+        assert taken(engine, order, rates) == third
     engine.objective.model.get_layer("dropout").rate.assign(0.0)
-    assert engine.steps(order, rates) == 0
+    engine.begin()
+    assert taken(engine, order, rates) == 0
 
 
 def test_predictions_are_in_inference_mode():
     engine = noisy(0.5)
     ones = np.ones((5, 400), np.float32)
-    assert np.array_equal(engine.predict(ones), np.full((5, 1), 400, np.float32))
+    assert np.array_equal(predicted(engine, ones, ones[:, :1]), np.full((5, 1), 400, np.float32))
 
 
 def test_images_of_bytes_are_scaled_and_a_convnet_learns_them():
     images = RNG.integers(0, 256, (16, 10, 10, 1)).astype(np.uint8)
     labels = np.arange(16, dtype=np.int32) % 2
     images[labels == 1, :5] //= 4
-    model = Convnet(filters=[4]).build((10, 10, 1), 2, Standard(rate=0.2), Batch())
+    model = Convnet(filters=[4]).build((10, 10, 1), 2, Standard(rate=0.2), norms.Batch())
     seed_weights(model, Streams(0))
     engine = make_engine(Objective(model, CrossEntropy(), L2()), Adam().build())
-    engine.load(images, labels)
-    before = engine.predict(images)
+    engine.load(EpochData(images, labels, EVERY))
+    before = predicted(engine, images, labels)
     expected = array(whole(model)(tensor(images / 255)))
     np.testing.assert_allclose(before, expected, rtol=1e-4, atol=1e-5)
     order = np.array([RNG.permutation(16) for _ in range(40)], np.int32)
-    engine.steps(order, np.full(40, 0.01, np.float32))
-    norm = model.get_layer("norm_1")
+    taken(engine, order, np.full(40, 0.01, np.float32))
+    norm = engine.model().get_layer("norm_1")
     assert np.any(array(norm.moving_mean) != 0), "moving statistics move with the steps"
-    after = engine.predict(images)
+    after = predicted(engine, images, labels)
     loss = references.crossentropy(after, labels).mean()
     assert loss < 0.5 * references.crossentropy(before, labels).mean()
-    assert np.array_equal(after, engine.predict(images)), "predictions change nothing"
+    assert np.array_equal(after, predicted(engine, images, labels)), "predictions change nothing"
 
 
 def test_input_of_bytes_is_scaled_and_other_input_is_not():
@@ -198,9 +217,9 @@ def test_weight_decay_of_adamw_is_of_kernels_only():
     engine = make_engine(
         Objective(model, Quadratic(), Zero()), AdamW(learning_rate=0.1, weight_decay=0.5).build()
     )
-    engine.load(np.zeros((2, 3), np.float32), np.zeros((2, 1), np.float32))
-    engine.steps(np.array([[0, 1]], np.int32), np.array([0.1], np.float32))
-    dense, norm = model.get_layer("dense"), model.get_layer("norm")
+    engine.load(EpochData(np.zeros((2, 3), np.float32), np.zeros((2, 1), np.float32), EVERY))
+    taken(engine, np.array([[0, 1]], np.int32), np.array([0.1], np.float32))
+    dense, norm = (engine.model().get_layer(name) for name in ("dense", "norm"))
     np.testing.assert_allclose(array(dense.kernel), 0.95, rtol=1e-6)
     for kept in (dense.bias, norm.gamma):
         assert np.array_equal(array(kept), np.ones(2))
@@ -218,5 +237,38 @@ def test_sgd_with_momentum_is_its_recursion(momentum, nesterov):
         )
         velocity = momentum * velocity - 0.1 * slope
         theta = theta + (momentum * velocity - 0.1 * slope if nesterov else velocity)
-    engine.steps(order, np.full(3, 0.1, np.float32))
+    taken(engine, order, np.full(3, 0.1, np.float32))
     np.testing.assert_allclose(weights(engine), theta, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(not TENSORFLOW, reason="other backends are compiled of themselves")
+def test_steps_compiled_by_xla_are_the_same():
+    order = np.arange(12, dtype=np.int32).reshape(3, 4)
+    found = []
+    for jit in (False, True):
+        made = linear(Huber(delta=0.5), L2(strength=0.05), Adam())
+        engine = make_engine(made.objective, Adam(learning_rate=0.1).build(), jit)
+        engine.load(EpochData(X, Y, EVERY))
+        found.append((taken(engine, order, np.full(3, 0.1, np.float32)), weights(engine)))
+    for one, another in zip(*found, strict=True):
+        np.testing.assert_allclose(one, another, rtol=1e-5, atol=1e-6)
+
+
+def test_steps_through_keras_itself_are_the_same():
+    """The engine of other backends, and of several devices on JAX, on this one."""
+    from kexp.training.step_engine import StepEngine
+
+    order = np.arange(12, dtype=np.int32).reshape(6, 2)[::-1]
+    rates = np.linspace(0.3, 0.05, 6).astype(np.float32)
+    plain = linear(Huber(delta=0.5), L2(strength=0.05), Adam())
+    found = [(taken(plain, order, rates), weights(plain), predicted(plain, X, Y))]
+    other = linear(Huber(delta=0.5), L2(strength=0.05), Adam())
+    engine = StepEngine(other.objective, other_optimizer := Adam().build())
+    other_optimizer.build(other.objective.trainable)
+    engine.load(EpochData(X[::-1].copy(), Y, EVERY, rows=EVERY[::-1].copy()))
+    found.append((taken(engine, order, rates), weights(engine), predicted(engine, X, Y)))
+    for one, another in zip(*found, strict=True):
+        np.testing.assert_allclose(one, another, rtol=1e-5, atol=1e-6)
+    assert engine.penalty() == pytest.approx(0.05 * np.square(weights(engine)[:3]).sum(), rel=1e-5)
+    for sample in engine.sample(X, 2):
+        np.testing.assert_array_equal(sample, predicted(engine, X, Y))

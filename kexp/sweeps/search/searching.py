@@ -196,14 +196,17 @@ class Searched:
     def _batch(self, plan: Plan) -> int:
         """How many runs a launcher takes at once, where it cannot ask for one at a time."""
         name, trials = self.launch.launcher_name, plan.settings.batch
+        seeds, chosen = max(1, len(plan.space.seeds)), self.launch.config.hydra.launcher
         if trials is None and name == "basic":
             trials = 1
+        elif trials is None and name == "vectorized" and chosen.replicas:
+            trials = max(1, int(chosen.replicas) // seeds)
         elif trials is None and name == "joblib":
-            jobs = int(self.launch.config.hydra.launcher.n_jobs)
+            jobs = int(chosen.n_jobs)
             trials = jobs if jobs > 0 else max(1, cores() + 1 + jobs)
         elif trials is None:
             trials = max(1, plan.target // ROUNDS)
-        return trials * max(1, len(plan.space.seeds))
+        return trials * seeds
 
     def _trials(self, plan: Plan, storage: Any, owner: dict[str, Any]) -> Trials:
         """The trials in the storage, which are made where this search is new."""
