@@ -74,9 +74,9 @@ def test_f33_a_number_that_is_none_on_one_split_alone(
             kexp.run(*overrides, quiet=True)
     measure = Meter._split
 
-    def poisoned(meter: Meter, engine: Any, batches: Any, penalty: float, name: str) -> Any:
+    def poisoned(meter: Meter, engine: Any, batches: Any, name: str) -> Any:
         bad = [replace(b, x=b.x * np.float32(np.nan)) for b in batches]
-        return measure(meter, engine, bad if name == split else batches, penalty, name)
+        return measure(meter, engine, bad if name == split else batches, name)
 
     monkeypatch.setattr(Meter, "_split", poisoned)
     with pytest.raises(Diverged, match=f"the objective on {split} is not finite"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import stat
@@ -100,6 +101,8 @@ class Store:
     def __init__(self, uri: str, results: Path):
         from mlflow import MlflowClient
 
+        # What MLflow tells of its database would come into the log of the run that is training.
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         prefix = "sqlite:///"
         self.database = (
             Path(uri.removeprefix(prefix)).absolute() if uri.startswith(prefix) else None

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from kexp.objective import Objective
 from kexp.tasks import EpochData
-from kexp.training.engine import Portions, as_input, dropout_at_inference
+from kexp.training.engine import as_input, dropout_at_inference
+from kexp.training.fused import fuse
 from kexp.training.keras_engine import KerasEngine
 
 ORDER = tf.TensorSpec([None, None], tf.int32)
@@ -30,8 +31,9 @@ class GraphEngine(KerasEngine):
         self, objective: Objective, optimizer: keras.optimizers.Optimizer, jit: bool = False
     ):
         super().__init__(objective, optimizer)
+        if not tf.distribute.has_strategy():
+            fuse(optimizer)
         self._take_one = tf.function(self._step, jit_compile=True) if jit else self._step
-        self._portions = Portions()
         self._loaded: EpochData | None = None
         self._steps = tf.function(self._many_steps)
         self._predict = tf.function(self._inference)

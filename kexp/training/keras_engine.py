@@ -11,7 +11,7 @@ import numpy as np
 from kexp.objective import Objective
 from kexp.tasks import Batch
 from kexp.training import checkpoint
-from kexp.training.engine import random_layers
+from kexp.training.engine import Portions, random_layers
 
 
 class KerasEngine:
@@ -22,6 +22,7 @@ class KerasEngine:
     def __init__(self, objective: Objective, optimizer: keras.optimizers.Optimizer):
         self.objective = objective
         self.optimizer = optimizer
+        self._portions = Portions()
 
     @property
     def learning_rate(self) -> float:
@@ -29,7 +30,8 @@ class KerasEngine:
         return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
 
     def begin(self) -> None:
-        """Nothing to do: the run is in the variables."""
+        """The run is in Keras's variables already; how fast it is will be seen."""
+        self._portions = Portions()
 
     def release(self) -> None:
         """Let go of the arrays of the last epoch."""

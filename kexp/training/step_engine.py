@@ -10,7 +10,7 @@ import numpy as np
 
 from kexp.objective import Objective
 from kexp.tasks import EpochData
-from kexp.training.engine import Portions, as_input, dropout_at_inference
+from kexp.training.engine import as_input, dropout_at_inference
 from kexp.training.keras_engine import KerasEngine
 
 
@@ -51,7 +51,6 @@ class StepEngine(KerasEngine):
 
     def __init__(self, objective: Objective, optimizer: keras.optimizers.Optimizer):
         super().__init__(objective, optimizer)
-        self._portions = Portions()
         self._problem = Problem(objective)
         self._problem.compile(optimizer=optimizer, jit_compile="auto")
 

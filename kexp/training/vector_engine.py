@@ -79,6 +79,7 @@ class VectorEngine:
 
     def release(self) -> None:
         """Let go of all arrays."""
+        self._portions = Portions()
         self._data = [None] * self.replicas
         self._x, self._y, self._rows = Shared(), Shared(), Shared()
 
