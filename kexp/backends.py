@@ -217,7 +217,7 @@ class TensorFlow(Backend):
 
 @choice
 class Jax(Backend):
-    """Keras on JAX, one compiled step at a time."""
+    """Keras on JAX: portions of an epoch, of one run or of many, as one program."""
 
     name: ClassVar[str] = "jax"
     package: ClassVar[str] = "jax"

@@ -106,6 +106,19 @@ def git_revision(folder: Path) -> str | None:
         return None
 
 
+def allow_files(count: int) -> int:
+    """Let this process have so many files open; how many of them the system allows it."""
+    try:
+        import resource
+    except ImportError:
+        return count
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        soft = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return count if soft == resource.RLIM_INFINITY else min(soft, count)
+
+
 def peak_memory_mib() -> float | None:
     """The largest resident size that this process has had, in MiB, where the system tells."""
     try:

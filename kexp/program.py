@@ -23,7 +23,7 @@ NUMBER = "number"
 def program(e: Experiment) -> tuple | None:
     """A key that two runs share if one program can train both on inputs of one shape.
 
-    None where that cannot be told, as a choice is no dataclass and its state is not known.
+    None where that cannot be told: a choice is no dataclass, or holds what cannot be compared.
     """
     parts = (
         structure(e.backend),
@@ -34,9 +34,9 @@ def program(e: Experiment) -> tuple | None:
         structure(e.regularizer, numbers(e.regularizer)),
         structure(e.dropout, ("rate",) if rate_is_data(e) else ()),
         structure(e.norm),
-        structure(e.optimizer, ("learning_rate",)),
+        structure(e.optimizer, ("learning_rate",) if _of_kexp(e.optimizer) else ()),
     )
-    return None if None in parts else parts
+    return None if None in parts or not _hashable(parts) else parts
 
 
 def rate_is_data(e: Experiment) -> bool:
@@ -66,8 +66,16 @@ def structure(made: Any, free: Collection[str] = ()) -> tuple | None:
     )
 
 
+def _hashable(parts: tuple) -> bool:
+    try:
+        hash(parts)
+    except TypeError:
+        return False
+    return True
+
+
 def _plain(value: Any) -> Any:
-    """A value that can be compared and hashed."""
+    """A value that can be compared and hashed, as far as it is known how."""
     if dataclasses.is_dataclass(value):
         return structure(value)
     if isinstance(value, dict):

@@ -23,6 +23,9 @@ from kexp.store.reading import read_json
 from kexp.summary import data_name
 from kexp.tracking import tracked
 
+OUT_OF_MEMORY = ("MemoryError", "ResourceExhaustedError", "OutOfMemoryError")
+"""Exceptions of Python, TensorFlow and PyTorch; JAX says RESOURCE_EXHAUSTED."""
+
 OWN_PROCESS = False
 """Whether this process does nothing but train runs, so that all it prints belongs to them."""
 
@@ -52,17 +55,17 @@ def sent(
 
 @contextlib.contextmanager
 def recorded(
-    folder: RunFolder, e: Experiment, reporter: Reporter, alone: bool = True
+    folder: RunFolder, e: Experiment, reporter: Reporter, captured: bool = True
 ) -> Iterator[Reporter]:
     """Keep config, status and log of what happens inside, whatever happens.
 
-    Gives a reporter that writes to the log what it says. What else is printed belongs to the run
-    only where it is trained `alone`.
+    Gives a reporter that writes to the log what it says; what is printed goes there too if that
+    is to be `captured`.
     """
     header = f"schema: {SCHEMA}\nidentity: {e.identity}\n"
     folder.write_text(folder.config, header + e.config_text)
     folder.start()
-    with _logged(folder, e, alone) as log:
+    with _logged(folder, e, captured) as log:
         try:
             with folder.beating():
                 yield Logged(reporter, log)
@@ -140,7 +143,9 @@ def ending(error: BaseException) -> tuple[str, str]:
     if isinstance(error, SystemExit):
         return "failed", f"something in the run called sys.exit({error.code!r})"
     reason = _in_short(error)
-    if type(error).__name__ == "ResourceExhaustedError" or reason.startswith("MemoryError"):
+    if isinstance(error, GeneratorExit):
+        return "interrupted", "its process ended before it did"
+    if type(error).__name__ in OUT_OF_MEMORY or "RESOURCE_EXHAUSTED" in reason:
         return "oom", "out of memory; a smaller training.batch_size needs less"
     return "failed", reason
 
@@ -194,10 +199,10 @@ class _Tee:
 
 
 @contextlib.contextmanager
-def _logged(folder: RunFolder, e: Experiment, alone: bool) -> Iterator[TextIO]:
-    """The log of a run; what Python prints inside is copied to it if the run is `alone`."""
+def _logged(folder: RunFolder, e: Experiment, captured: bool) -> Iterator[TextIO]:
+    """The log of a run; what is printed inside is copied to it if that is to be `captured`."""
     with _Log(folder, e.hidden) as log:
-        if not alone:
+        if not captured:
             yield log
             return
         out: Any = _Tee(sys.stdout, log)

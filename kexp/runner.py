@@ -9,7 +9,8 @@ from typing import Any
 
 from kexp import environment
 from kexp.data.keeping import loaded
-from kexp.errors import Held, Interrupted, KexpError
+from kexp.environment import allow_files
+from kexp.errors import Held, Interrupted, KexpError, OutOfMemory
 from kexp.experiment import Experiment
 from kexp.progress import Reporter
 from kexp.recording import (
@@ -27,6 +28,9 @@ from kexp.training.course import Course, driven
 from kexp.training.signals import stopping
 
 SLOW_HERE = "this CPU, which has no instructions for it; float32 is faster here"
+
+FILES_OF_PROCESS, FILES_OF_RUN = 256, 4
+"""Open files of a process that trains, and of each run in it: lock, log, and what is written."""
 
 ONE_AT_A_TIME = threading.Lock()
 """Keras's state, standard output and signal handlers belong to the process, not to a run."""
@@ -61,26 +65,39 @@ def run_group(
     from kexp.training.programs import Group
     from kexp.training.together import driven_together
 
+    allow_files(FILES_OF_PROCESS + FILES_OF_RUN * len(experiments))
     group = Group(seats or len(experiments))
     with _one_at_a_time(), stopping() as check:
         courses = [
-            course(e, reporter, force, check, group.equipped)
+            course(e, reporter, force, check, group.equipped, captured=e is experiments[0])
             for e, reporter in zip(experiments, reporters, strict=True)
         ]
         ends = driven_together(courses)
-        group.keep()
+        if not any(map(_is_fault, ends)):
+            group.keep()
     return [_state(e, end) for e, end in zip(experiments, ends, strict=True)]
 
 
 def fitting(e: Experiment) -> tuple[int, str]:
-    """How many runs like this the device's memory holds as one program; and why, in words."""
+    """How many runs like this can be one program, by the device's memory; and why, in words.
+
+    At most as many as this process may keep records of at once.
+    """
     e.backend.start()
     from kexp.training import memory
 
     streams, collection = Streams(e.seed), e.task.adapted(loaded(e.data, e.data_folder))
     splits = e.task.prepared(e.data.split(collection, streams))
     data = e.task.epoch(splits.train, streams, 1)
-    return memory.fitting(e, e.task.shapes(collection), data)
+    count, why = memory.fitting(e, e.task.shapes(collection), data)
+    files = allow_files(FILES_OF_PROCESS + FILES_OF_RUN * count)
+    return min(count, max(1, (files - FILES_OF_PROCESS) // FILES_OF_RUN)), why
+
+
+def _is_fault(end: Any) -> bool:
+    """Whether a course ended by what may have left its program in no good state."""
+    told = isinstance(end, KexpError) and not isinstance(end, OutOfMemory)
+    return isinstance(end, BaseException) and not told
 
 
 def _state(e: Experiment, end: Any) -> tuple[str, str | None]:
@@ -111,8 +128,12 @@ def course(
     force: bool,
     check: Callable[[], None],
     equip: Callable[..., AbstractContextManager[Any]] | None = None,
+    captured: bool = True,
 ) -> Course[dict[str, Any]]:
-    """The course of one run, with an engine of its own or the one that `equip` gives."""
+    """The course of one run, with an engine of its own or the one that `equip` gives.
+
+    What is printed meanwhile goes to its log if that is to be `captured`.
+    """
     folder = RunFolder(e.folder)
     with folder.locked():
         if force:
@@ -126,7 +147,7 @@ def course(
             return summary
         with (
             sent(folder, e, reporter) as told,
-            recorded(folder, e, told, alone=equip is None) as logged,
+            recorded(folder, e, told, captured) as logged,
         ):
             summary = yield from _train(e, folder, logged, check, equip)
         check()  # a signal that came too late for this run is meant for what comes after it, too

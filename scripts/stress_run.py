@@ -259,19 +259,19 @@ def tear(descriptor: int) -> None:
 
 def stop_in_the_middle_of_an_epoch() -> None:
     """Send this process a signal that asks to save and stop, after some steps."""
-    from kexp.training import loop
+    from kexp.training import course, engine
 
-    take, taken = loop.Loop._take, [0]
+    answer, taken = course.Steps.answer, [0]
 
-    def counted(self: Any, *arguments: Any) -> np.ndarray:
-        objectives = take(self, *arguments)
+    def counted(wish: course.Steps) -> np.ndarray:
+        objectives = answer(wish)
         taken[0] += 1
         if taken[0] == ASKED_TO_STOP:
             os.kill(os.getpid(), signal.SIGTERM)
         return objectives
 
-    loop.PORTION_SECONDS = 0.0
-    loop.Loop._take = counted
+    engine.PORTION_SECONDS = 0.0
+    setattr(course.Steps, "answer", counted)  # noqa: B010
 
 
 def at_every_write(subject: Subject, step: int, tally: Tally) -> None:

@@ -91,7 +91,7 @@ def test_memory_of_a_program_on_jax() -> None:
     done = subprocess.run(
         [*command, "tests/mathematics/test_memory.py"],
         cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": ""},
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"},
         capture_output=True,
         text=True,
         timeout=ENDED_WITHIN,

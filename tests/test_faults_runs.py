@@ -350,7 +350,7 @@ def test_f68_f69_in_every_phase(
 ) -> None:
     """Before the training, and when there are no more steps: the status is true, and it goes on."""
     place, name = PHASES[phase]
-    work = getattr(place, name)
+    work, before = getattr(place, name), signal.getsignal(signal.SIGTERM)
     overrides = tiny("binary", folder)
 
     def signalled(*given: Any, **named: Any) -> Any:
@@ -367,7 +367,7 @@ def test_f68_f69_in_every_phase(
     assert state in ([["interrupted"], []] if early else [["finished"]])
     assert main(["run", *overrides]) == 0
     assert read(the_run(folder), "status.json")["state"] == "finished"
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_f68_the_reader_of_what_is_said_has_gone(
@@ -603,7 +603,7 @@ def test_f68_what_is_saved_in_the_middle_of_an_epoch(
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
 def test_f68_f69_interrupted_on_jax(folder: Path) -> None:
-    """The same with Keras's own steps, in a process of its own."""
+    """The same as a JAX program, in a process of its own."""
     code = (
         "import sys, pytest\nfrom tests.test_faults_runs import *\n"
         "overrides = sys.argv[1:]\n"

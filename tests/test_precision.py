@@ -9,6 +9,7 @@ import pytest
 
 import kexp
 from kexp import doctor, environment
+from kexp.api import Session
 from tests.conftest import read, the_run, tiny
 
 LOW = ("mixed_bfloat16", "mixed_float16")
@@ -100,3 +101,13 @@ def test_the_environment_of_a_run_is_where_it_was(folder: Path) -> None:
     kexp.run(*tiny("mnist_convnet", folder, "training.precision=mixed_bfloat16"), quiet=True)
     assert keras.config.dtype_policy().name == "float32"
     assert read(the_run(folder), "status.json")["state"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "identity"),
+    [(["data=digits"], "9a29b9fdb8fee7c5"), (["task=ridge"], "950e42adbf97b73a")],
+)
+def test_runs_from_before_there_was_a_precision_are_still_found(
+    overrides: list[str], identity: str
+) -> None:
+    assert Session().experiment(overrides).identity == identity

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from kexp.api import Session
 from kexp.data import keeping
 from kexp.program import program
 from kexp.training import programs
+from kexp.training.convolution import as_products
 from tests.conftest import tiny
 
 LOSSES = ("loss=generalized_crossentropy", "dropout=standard", "regularizer=l2")
@@ -151,6 +154,51 @@ def test_code_of_the_users_own_may_change_between_runs_but_in_a_worker(
     monkeypatch.setattr(keeping, "KEEP", True)
     kexp.run(*tiny("ridge", folder, "loss=own", "name=worker"), **own)
     assert len(kept()) == 1
+
+
+class Standardised(keras.layers.Conv2D):
+    """A convolution of the user's own."""
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        return super().convolution_op(inputs, kernel - keras.ops.mean(kernel))
+
+
+def test_only_plain_convolutions_are_computed_as_products() -> None:
+    inputs = keras.Input((6, 6, 2))
+    plain, own = keras.layers.Conv2D(3, 2), Standardised(3, 2)
+    strided, pool = keras.layers.Conv2D(3, 2, strides=2), keras.layers.MaxPooling2D(2)
+    for layer in (plain, own, strided, pool):
+        model = keras.Model(inputs, layer(inputs))
+        x = np.random.default_rng(0).normal(size=(4, 6, 6, 2)).astype(np.float32)
+        before = np.asarray(model(x))
+        with as_products(model, True):
+            replaced = {"convolution_op", "call"} & vars(layer).keys()
+            np.testing.assert_allclose(np.asarray(model(x)), before, rtol=1e-5, atol=1e-5)
+        assert bool(replaced) == (layer in (plain, pool))
+        assert not {"convolution_op", "call"} & vars(layer).keys()
+
+
+def test_what_cannot_be_compared_is_in_no_program(folder: Path) -> None:
+    """An array in a choice of the user's own, say."""
+    e = Session().experiment(tiny("ridge", folder))
+    assert program(e) is not None
+
+    @dataclasses.dataclass
+    class Own:
+        weights: np.ndarray
+
+    assert program(dataclasses.replace(e, loss=Own(np.ones(3)))) is None
+    assert program(dataclasses.replace(e, loss=lambda y, y_hat: y_hat)) is None
+
+
+def test_a_learning_rate_is_a_number_of_kexps_own_optimizers_only(folder: Path) -> None:
+    @dataclasses.dataclass
+    class Own:
+        learning_rate: float = 0.1
+
+    e: Any = Session().experiment(tiny("ridge", folder))
+    one, other = (dataclasses.replace(e, optimizer=Own(rate)) for rate in (0.1, 0.2))
+    assert program(one) != program(other)
 
 
 def test_data_that_differ_in_how_they_are_split_are_loaded_once(

@@ -17,7 +17,11 @@ OUTSIDE_IDENTITY = ("name", "study", "paths", "track")
 KEYS_OUTSIDE_IDENTITY = ("data.mapped",)
 LONGEST_LABEL = 80
 
-ADDED_LATER = {"training.distribution": "none"}
+ADDED_LATER = {
+    "training.distribution": "none",
+    "training.precision": "float32",
+    "backend.jit": None,
+}
 """Keys younger than their section, with the value that means what was done before there was one."""
 
 

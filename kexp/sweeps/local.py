@@ -14,7 +14,7 @@ from kexp.choice import Count, Positive, choice
 from kexp.config.messages import of_faults
 from kexp.errors import ConfigError, Interrupted
 from kexp.sweeps import machine
-from kexp.sweeps.slots import SAVING_SECONDS, Slot
+from kexp.sweeps.slots import Slot
 from kexp.sweeps.work import Outcome, Portion, Work
 from kexp.training.signals import stopping
 
@@ -107,7 +107,8 @@ def rounds(
 
 def _saved(work: Work, slots: Sequence[Slot]) -> Iterator[Outcome]:
     """Have every run under way save and end."""
-    until = time.monotonic() + SAVING_SECONDS
+    started = [slot.saving_seconds for slot in slots if slot.busy]
+    until = time.monotonic() + max(started, default=0.0)
     while (busy := [slot for slot in slots if slot.busy]) and time.monotonic() < until:
         for slot in busy:
             slot.stop()  # of those, too, whose process has only just been started

@@ -27,7 +27,10 @@ from kexp.sweeps.work import Outcome, Portion, Work
 from kexp.sweeps.worker import start, train
 
 SAVING_SECONDS = 30.0
-"""How long runs that were asked to stop may take to save before their process is killed."""
+"""How long a run that was asked to stop may take to save before its process is killed."""
+
+ONE_MORE_SECONDS = 0.5
+"""How much longer for each further run of the same process."""
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
@@ -84,9 +87,14 @@ class Slot:
         if self.limit and self._began and now - self._began > self.limit:
             self._out_of_time = self._out_of_time or self._stopped_at is None
             self.stop()
-        if self._stopped_at and now - self._stopped_at > SAVING_SECONDS and self.pid:
+        if self._stopped_at and now - self._stopped_at > self.saving_seconds and self.pid:
             _signal(self.pid, KILL)
         self.peak_mib = max(self.peak_mib, resident_mib(self.pid) if self.pid else 0.0)
+
+    @property
+    def saving_seconds(self) -> float:
+        """How long what it is busy with may take to save."""
+        return SAVING_SECONDS + ONE_MORE_SECONDS * (len(self.folders) - 1)
 
     def stop(self) -> None:
         """Ask the runs to save and end."""

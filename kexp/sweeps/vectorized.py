@@ -20,7 +20,7 @@ from kexp.sweeps.worker import fitting
 from kexp.training.signals import stopping
 
 ON_CPU = (
-    "vectorized: without a GPU, worker processes are at least as fast, and train the runs; "
+    "vectorized: without a GPU to use, worker processes are at least as fast, and train the runs; "
     "hydra.launcher.on_cpu=vectorized has groups trained as one program"
 )
 

@@ -42,6 +42,7 @@ def is_plain_convolution(layer: Any) -> bool:
     """Whether it is two-dimensional, without strides, dilation or groups, channels last."""
     return (
         isinstance(layer, keras.layers.Conv2D)
+        and type(layer).convolution_op is keras.layers.Conv2D.convolution_op
         and tuple(layer.strides) == tuple(layer.dilation_rate) == (1, 1)
         and layer.groups == 1
         and layer.padding in ("same", "valid")
@@ -53,6 +54,7 @@ def _is_plain_pooling(layer: Any) -> bool:
     """Whether it takes the maximum over windows that do not overlap."""
     return (
         isinstance(layer, keras.layers.MaxPooling2D)
+        and type(layer).call is keras.layers.MaxPooling2D.call
         and tuple(layer.strides) == tuple(layer.pool_size)
         and layer.padding == "valid"
         and layer.data_format == "channels_last"

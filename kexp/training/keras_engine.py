@@ -18,6 +18,7 @@ class KerasEngine:
     """Reads and sets the state of a run; how steps are taken is for the classes below."""
 
     replicas = 1
+    state_bytes = 0
 
     def __init__(self, objective: Objective, optimizer: keras.optimizers.Optimizer):
         self.objective = objective

@@ -25,7 +25,7 @@ from kexp.streams import Streams
 from kexp.tasks import EpochData
 from kexp.training.convolution import is_plain_convolution
 from kexp.training.engine import built
-from kexp.training.programs import optimizer_of
+from kexp.training.programs import held_bytes, optimizer_of
 
 SHARE = 0.8
 """Of the free memory so much is used: the rest is for fragments and for measuring."""
@@ -40,7 +40,7 @@ def fitting(e: Any, shapes: tuple, data: EpochData) -> tuple[int, str]:
     batch = (min(e.training.batch_size, len(data.order)), *data.x.shape[1:])
     variables = [*objective.state, *optimizer.variables]
     each = bytes_of_run(network, variables, objective.trainable, batch) + own
-    free = free_bytes()
+    free = free_bytes() + held_bytes()
     count = max(1, int((SHARE * free - shared) / each))
     return count, f"{each / 2**20:,.0f} MiB each, {free / 2**30:.1f} GiB free"
 

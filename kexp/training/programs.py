@@ -23,7 +23,8 @@ from kexp.training import checkpoint
 from kexp.training.engine import Engine, built, make_engine
 
 MOST_KEPT = 4
-"""Programs kept in a process; that of a small network takes some 10 MiB."""
+"""Programs kept in a process; that of a small network takes some 10 MiB, and of a group before
+another takes its place, the values of all its runs."""
 
 _kept: OrderedDict[Any, Program] = OrderedDict()
 
@@ -88,9 +89,9 @@ class Group:
         key = (program(e), shapes)
         if self._made is None:
             self._key = key
-            self._made = _kept.pop((key, self._count), None) or Program(
-                e, shapes, streams, model, self._engine
-            )
+            kept = _kept.pop((key, self._count), None)
+            forget()  # whose memory on the device is needed
+            self._made = kept or Program(e, shapes, streams, model, self._engine)
         if key != self._key:
             raise ConfigError("this run has another program than the runs it was to train with")
         self._made.begin(e, streams)
@@ -116,6 +117,12 @@ def optimizer_of(e: Any) -> Any:
     optimizer = e.optimizer.build()
     half = e.training.precision == "mixed_float16"
     return keras.optimizers.LossScaleOptimizer(optimizer) if half else optimizer
+
+
+def held_bytes() -> int:
+    """What programs kept hold on the device, which is let go for another group."""
+    engines = [made.engine for made in _kept.values()]
+    return sum(getattr(engine, "program", engine).state_bytes for engine in engines)
 
 
 def forget() -> None:

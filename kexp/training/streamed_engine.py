@@ -39,6 +39,11 @@ class StreamedEngine(GraphEngine):
         streamed = self._from_host.experimental_get_tracing_count() if self._batch else 0
         return super().traces + streamed
 
+    def begin(self) -> None:
+        """What was too large for the device is not kept for another run."""
+        super().begin()
+        self._too_large = None
+
     def load(self, data: EpochData) -> None:
         """Make the arrays tensors, or have their batches streamed."""
         self._streamed = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,20 +23,20 @@ def driven_together(courses: Sequence[Course[Any]]) -> list[Any]:
 
 class _Drive:
     def __init__(self, courses: Sequence[Course[Any]]):
-        self.courses = courses
+        self.courses = dict(enumerate(courses))
         self.wishes: dict[int, Any] = {}
         self.ends: dict[int, Any] = {}
 
     def to_the_end(self) -> list[Any]:
         try:
-            for number, course in enumerate(self.courses):
+            for number, course in self.courses.items():
                 self._move(number, course.__next__)
             while self.wishes:
                 self._round()
         except BaseException as error:  # a signal that stops at once: every record says so
-            for number in range(len(self.courses)):
-                if number not in self.ends:
-                    self._move(number, self.courses[number].throw, error)
+            for number in self.courses.keys() - self.ends.keys():
+                with contextlib.suppress(BaseException):
+                    self.courses[number].throw(_again(error))
             raise
         return [self.ends[number] for number in range(len(self.courses))]
 
@@ -52,9 +54,9 @@ class _Drive:
         """Send courses what they wished for; what goes wrong is raised in all of them."""
         try:
             answers = ask()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             for number in numbers:
-                self._move(number, self.courses[number].throw, error)
+                self._move(number, self.courses[number].throw, _again(error))
             return
         for number, answer in zip(numbers, answers, strict=True):
             self._move(number, self.courses[number].send, answer)
@@ -66,8 +68,15 @@ class _Drive:
             self.wishes[number] = go_on(*sent)
         except StopIteration as end:
             self.ends[number] = end.value
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.ends[number] = error
+
+
+def _again(error: BaseException) -> BaseException:
+    """The exception as it is now: raised in several courses, it would gather all their frames."""
+    twin = copy.copy(error)
+    twin.__cause__, twin.__traceback__ = error.__cause__, error.__traceback__
+    return twin
 
 
 def _taken(wishes: Sequence[Steps]) -> list[np.ndarray]:

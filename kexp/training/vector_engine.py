@@ -7,6 +7,8 @@ runs, and one loop on the device takes many steps. A single run is a program of 
 
 from __future__ import annotations
 
+import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -47,6 +49,7 @@ class VectorEngine:
         self.variables = [*objective.state, *optimizer.variables, *numbers]
         self.place = {id(variable): i for i, variable in enumerate(self.variables)}
         self._trained = self.places(objective.trainable)
+        self._streams = self.places([s.state for _, s in random_layers(objective.model)])
         self._values = Stacked([checkpoint.values([v])[0] for v in self.variables], replicas)
         self._portions = Portions()
         self._longest: dict[int, int] = {}
@@ -58,6 +61,11 @@ class VectorEngine:
         self._penalty = jax.jit(jax.vmap(self._penalty_of))
         self._penalties: np.ndarray | None = None
         self.seats = [Seat(self, number) for number in range(replicas)]
+
+    @property
+    def state_bytes(self) -> int:
+        """What the values of all runs take on the device."""
+        return sum(4 * self.replicas * math.prod(v.shape) for v in self.variables)
 
     def places(self, variables: Sequence[Any]) -> list[int]:
         """Where the values of some variables are among all."""
@@ -117,8 +125,9 @@ class VectorEngine:
     def sample(self, seat: int, x: np.ndarray) -> Any:
         """One run's prediction with dropout left on; its streams move on."""
         values = self._values.pushed()
-        output, values = self._draw(values, seat, np.asarray(x))
-        self._values.device = values
+        output, states = self._draw(values, seat, np.asarray(x))
+        for place, state in zip(self._streams, states, strict=True):
+            values[place] = state
         self._values.changed()
         return output
 
@@ -191,12 +200,13 @@ class VectorEngine:
             return prediction, self.objective.loss(y, prediction)
 
     def _drawing(self, values: Any, seat: Any, x: Any) -> Any:
-        """Prediction with dropout, and all values with the run's streams after it."""
+        """Prediction with dropout, and the states of all runs' streams after it."""
         own, model = [value[seat] for value in values], self.objective.model
         with self.scope(own) as scope, dropout_at_inference(model):
             output = self.objective.output(as_input(x), training=False)
-            now = [scope.get_current_value(variable) for variable in self.variables]
-        return output, [all.at[seat].set(one) for all, one in zip(values, now, strict=True)]
+            now = [scope.get_current_value(self.variables[place]) for place in self._streams]
+        before = [values[place] for place in self._streams]
+        return output, [all.at[seat].set(one) for all, one in zip(before, now, strict=True)]
 
     def _penalty_of(self, values: Any) -> Any:
         with self.scope(values):
@@ -343,12 +353,18 @@ class Shared:
         number = {id(array): i for i, array in enumerate(different)}
         if [id(a) for a in different] != [id(a) for a in self._arrays]:
             self._arrays, self._device = different, None
-            self._device = jnp.stack([np.asarray(array) for array in different])
+            self._device = jnp.asarray(np.stack(different))
         return self._device, np.array([number[id(array)] for array in arrays], np.int32)
 
 
 def _rows_of(data: EpochData) -> np.ndarray:
-    return np.arange(len(data.y), dtype=np.int32) if data.rows is None else data.rows
+    return _all_rows(len(data.y)) if data.rows is None else data.rows
+
+
+@functools.lru_cache(maxsize=4)
+def _all_rows(count: int) -> np.ndarray:
+    """The same array for all runs, so that it is on the device once."""
+    return np.arange(count, dtype=np.int32)
 
 
 def _replaced(values: Sequence[Any], places: Sequence[int], new: Sequence[Any]) -> list[Any]:

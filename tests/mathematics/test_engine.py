@@ -268,7 +268,29 @@ def test_steps_through_keras_itself_are_the_same():
     engine.load(EpochData(X[::-1].copy(), Y, EVERY, rows=EVERY[::-1].copy()))
     found.append((taken(engine, order, rates), weights(engine), predicted(engine, X, Y)))
     for one, another in zip(*found, strict=True):
-        np.testing.assert_allclose(one, another, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(one, another, rtol=1e-5, atol=1e-5)
     assert engine.penalty() == pytest.approx(0.05 * np.square(weights(engine)[:3]).sum(), rel=1e-5)
     for sample in engine.sample(X, 2):
         np.testing.assert_array_equal(sample, predicted(engine, X, Y))
+
+
+@pytest.mark.parametrize("optimizer", [Adam(beta_1=0.8, beta_2=0.95, epsilon=1e-3), AdamW()])
+def test_adam_is_its_recursion(optimizer):
+    """m, v ← means of g, g²; θ ← θ − η √(1 − β₂ᵗ)/(1 − β₁ᵗ) m/(√v + ε), after AdamW's decay."""
+    engine = linear(optimizer=optimizer)
+    order = np.arange(12, dtype=np.int32).reshape(3, 4)
+    rates = np.array([0.1, 0.02, 0.3])
+    theta, m, v = weights(engine).astype(float), np.zeros(4), np.zeros(4)
+    beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
+    for t, (picked, rate) in enumerate(zip(order, rates, strict=True), start=1):
+        slope = central_difference(
+            lambda at, picked=picked: objective_at(at, picked, references.quadratic, 0), theta
+        )
+        m = beta_1 * m + (1 - beta_1) * slope
+        v = beta_2 * v + (1 - beta_2) * slope**2
+        decay = getattr(optimizer, "weight_decay", 0.0) * np.array([1, 1, 1, 0])
+        theta = theta * (1 - rate * decay)
+        scale = np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
+        theta = theta - rate * scale * m / (np.sqrt(v) + optimizer.epsilon)
+    taken(engine, order, rates.astype(np.float32))
+    np.testing.assert_allclose(weights(engine), theta, rtol=1e-4, atol=1e-5)

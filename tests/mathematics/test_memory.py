@@ -17,7 +17,7 @@ from kexp.optimizers import Adam
 from kexp.regularizers import L2
 from kexp.tasks import EpochData
 
-optimized = not os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS")
+optimized = os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS", "0") == "0"
 on_jax = pytest.mark.skipif(
     keras.backend.backend() != "jax" or not optimized, reason="it is for JAX with all optimizations"
 )
