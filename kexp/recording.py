@@ -145,7 +145,7 @@ def ending(error: BaseException) -> tuple[str, str]:
     reason = _in_short(error)
     if isinstance(error, GeneratorExit):
         return "interrupted", "its process ended before it did"
-    if type(error).__name__ in OUT_OF_MEMORY or "RESOURCE_EXHAUSTED" in reason:
+    if reason.startswith(OUT_OF_MEMORY) or "RESOURCE_EXHAUSTED" in reason:
         return "oom", "out of memory; a smaller training.batch_size needs less"
     return "failed", reason
 
