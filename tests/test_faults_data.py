@@ -448,6 +448,7 @@ def test_f22_offline_says_where_it_looked_how_to_place_it_and_what_is_embedded(
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(mnist, "URL", closed_port())
+    monkeypatch.setattr(mnist, "download", download)  # which fuzzing takes away for good
     with pytest.raises(DataMissing) as caught:
         Mnist().fetch(tmp_path / "data")
     message = str(caught.value)
