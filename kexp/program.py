@@ -36,7 +36,7 @@ def program(e: Experiment) -> tuple | None:
         structure(e.norm),
         structure(e.optimizer, ("learning_rate",) if _of_kexp(e.optimizer) else ()),
     )
-    return None if None in parts or not _hashable(parts) else parts
+    return None if None in parts or not is_hashable(parts) else parts
 
 
 def rate_is_data(e: Experiment) -> bool:
@@ -66,7 +66,8 @@ def structure(made: Any, free: Collection[str] = ()) -> tuple | None:
     )
 
 
-def _hashable(parts: tuple) -> bool:
+def is_hashable(parts: tuple) -> bool:
+    """Whether a key can be looked up: an array in it cannot."""
     try:
         hash(parts)
     except TypeError:

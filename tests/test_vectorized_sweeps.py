@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from pebble import ProcessExpired
 
@@ -173,6 +174,22 @@ class Plain:
 def test_a_choice_that_is_no_dataclass_cannot_be_vectorized() -> None:
     runs = [dataclasses.replace(e, loss=Plain()) for e in experiments("seed=0", "seed=1")]
     assert set(grouped(runs).reasons.values()) == {"loss=crossentropy is no dataclass"}
+
+
+@pytest.mark.parametrize("name", ["loss", "data", "task"])
+def test_a_choice_that_cannot_be_compared_cannot_be_vectorized(name: str) -> None:
+    """Or one of two runs would be trained with the other's."""
+    runs = experiments("seed=0", "seed=1")
+    held = dataclasses.make_dataclass("Held", [*vars(getattr(runs[0], name)), "weights"])
+    made = [held(**vars(getattr(e, name)), weights=np.full(3, i)) for i, e in enumerate(runs)]
+    other: list[Any] = [
+        dataclasses.replace(e, **{name: m}) for e, m in zip(runs, made, strict=True)
+    ]
+    for e in other if name == "task" else ():
+        object.__setattr__(e.task, "target", "classification")
+    found = grouped(other)
+    assert found.groups == []
+    assert set(found.reasons.values()) == {"a choice holds a value that cannot be compared"}
 
 
 def test_noise_that_is_no_dataclass_is_not_taken_for_another() -> None:

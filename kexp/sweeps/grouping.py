@@ -16,7 +16,7 @@ from typing import Any
 from kexp.choice import numbers
 from kexp.config.wording import plural
 from kexp.experiment import Experiment
-from kexp.program import program, structure
+from kexp.program import is_hashable, program, structure
 from kexp.store.differences import flatten
 
 CHOICES = ("task", "data", "model", "loss", "regularizer", "dropout", "norm", "optimizer")
@@ -80,6 +80,8 @@ def hindrance(e: Experiment) -> str | None:
     for name in CHOICES:
         if not dataclasses.is_dataclass(getattr(e, name)):
             return f"{name}={e.options[name]} is no dataclass"
+    if program(e) is None or not is_hashable(shared(e)):
+        return "a choice holds a value that cannot be compared"
     return None
 
 
