@@ -12,7 +12,6 @@ import tensorflow as tf
 from kexp.layers import DecorrelatedBatchNormalization
 from kexp.layers.stochastic import Stream
 from kexp.objective import Objective
-from kexp.tasks import EpochData
 from kexp.training.graph_engine import GraphEngine
 
 
@@ -28,10 +27,9 @@ class DistributedEngine(GraphEngine):
         super().__init__(objective, optimizer)
         self._strategy = tf.distribute.get_strategy()
 
-    def load(self, data: EpochData) -> None:
-        """Make the arrays tensors, and the steps a graph over all devices."""
+    def _take(self, order: Any, rates: Any) -> Any:
         with _as_replicas(self.objective.model):
-            super().load(data)
+            return super()._take(order, rates)
 
     def _step(self, x: Any, y: Any) -> Any:
         parts = self._strategy.run(self._part_of_step, args=(x, y))

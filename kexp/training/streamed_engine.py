@@ -16,7 +16,7 @@ import tensorflow as tf
 from kexp.data.rows import is_mapped
 from kexp.objective import Objective
 from kexp.tasks import EpochData
-from kexp.training.graph_engine import ORDER, RATES, GraphEngine, any_number_of
+from kexp.training.graph_engine import RATES, GraphEngine, any_number_of, batches_like
 
 MOST_SHARE = 0.5
 """Share of the machine's memory that an epoch's inputs may take twice over."""
@@ -57,7 +57,7 @@ class StreamedEngine(GraphEngine):
         batch = any_number_of(data.x), any_number_of(data.y)
         if batch != self._batch:
             self._batch = batch
-            self._from_host = tf.function(self._streamed_steps, input_signature=(ORDER, RATES))
+            self._from_host = tf.function(self._streamed_steps)
 
     def release(self) -> None:
         """Let go of the arrays."""
@@ -67,7 +67,8 @@ class StreamedEngine(GraphEngine):
     def _take(self, order: Any, rates: Any) -> Any:
         if self._streamed is None:
             return super()._take(order, rates)
-        return self._from_host(order, rates)
+        compiled = self._from_host.get_concrete_function(batches_like(order), RATES)
+        return compiled(order, rates)
 
     def _streamed_steps(self, order: Any, rates: Any) -> Any:
         examples = tf.data.Dataset.from_tensor_slices(order)
@@ -78,7 +79,8 @@ class StreamedEngine(GraphEngine):
         """Inputs and targets of a batch, from the host."""
         kinds = [spec.dtype for spec in self._batch]
         found = tf.numpy_function(self._gather, [picked], kinds)
-        return tuple(tf.ensure_shape(t, s.shape) for t, s in zip(found, self._batch, strict=True))
+        shapes = [[*picked.shape, *spec.shape[1:]] for spec in self._batch]
+        return tuple(map(tf.ensure_shape, found, shapes))
 
     def _gather(self, picked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         data = self._streamed
