@@ -46,6 +46,7 @@ def summarise(
         **_overfitting(e, loop),
         "test": test,
         **({"mc_dropout": loop.mc_dropout} if loop.mc_dropout else {}),
+        **({"baselines": loop.baselines} if loop.baselines else {}),
         "diagnosis": loop.diagnosis,
         **e.task.closing(splits, loop.kernels, e),
         "verdict": f"{sentence}; test {shown.label} {shown.show(test['last'][loop.monitor])}",

@@ -410,7 +410,7 @@ def test_f07_classification_loss_for_images(loss: str, refusal) -> None:
         ("data=bsd", "data=bsd has no labels"),
         ("data=folder", "data.path must be given: add data.path=…"),
         ("data=archive", "data.train must be given: add data.train=…"),
-        ("data.label_noise=0.1 task=denoise", "for denoising use data.outliers"),
+        ("data.label_noise=0.1 task=denoise", "for images use data.outliers"),
         ("data.outliers=0.1", "for classification use data.label_noise"),
         ("model=dncnn", "is for image regression, but task=mnist_convnet is classification"),
         ("task=denoise model=convnet", "model can be dncnn, or choose another task"),

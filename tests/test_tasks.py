@@ -176,6 +176,29 @@ def test_logistic_regression_reaches_what_scikit_learn_reaches(folder: Path) -> 
     assert summary["test"]["last"]["error"] < 0.06 and summary["test"]["last"]["nll"] < 0.2
 
 
+# What to beat
+
+
+def test_trivial_predictions_are_measured_like_any_other(folder: Path) -> None:
+    noisy = kexp.run(*tiny("denoise", folder), quiet=True)["baselines"]["noisy image"]
+    assert noisy["psnr"] == pytest.approx(20.17, abs=0.3)  # of noise of 25/255
+    binary = kexp.run(*tiny("binary", folder), quiet=True)["baselines"]
+    (majority,) = binary.values()
+    assert majority["error"] == pytest.approx(0.377, abs=0.001)  # 43 of 114 are malignant
+    ridge = kexp.run(*tiny("ridge", folder), quiet=True)["baselines"]["mean of the training values"]
+    splits = standardised(splits_of(Diabetes()))
+    assert ridge["mse"] == pytest.approx(np.mean(np.square(splits.test.values)), rel=1e-5)
+
+
+def test_show_tells_what_to_beat(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", *tiny("denoise", folder)])
+    capsys.readouterr()
+    main(["show", str(the_run(folder / "results"))])
+    told = capsys.readouterr().out
+    psnr = read(the_run(folder / "results"), "summary.json")["baselines"]["noisy image"]["psnr"]
+    assert f"test PSNR of the noisy image, without training: {psnr:.4g} dB\n" in told
+
+
 # Ridge
 
 

@@ -117,6 +117,7 @@ def _footer(record: Record) -> str:
         [
             *([ridge_path.described(summary["ridge"])] if "ridge" in summary else []),
             *([_mc_dropout(summary)] if "mc_dropout" in summary else []),
+            *_baselines(summary),
             f"verdict: {summary['verdict']}",
             f"{summary['parameters']:,} parameters, {summary['epochs']} epochs, "
             f"{speed['training_seconds']:.1f} s training at "
@@ -124,6 +125,16 @@ def _footer(record: Record) -> str:
             f"{speed['measuring_seconds']:.1f} s measuring",
         ]
     )
+
+
+def _baselines(summary: dict[str, Any]) -> list[str]:
+    """What takes no training beside the network, on the test split; a line each."""
+    shown = YARDSTICKS[summary["monitor"]]
+    return [
+        f"test {shown.label} of the {what}, without training: {shown.show(values[shown.name])}"
+        for what, values in summary.get("baselines", {}).items()
+        if shown.name in values
+    ]
 
 
 def _mc_dropout(summary: dict[str, Any]) -> str:

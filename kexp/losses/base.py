@@ -81,7 +81,13 @@ class RegressionLoss(Loss):
     M-estimation is taught: then a whole sample is the outlier, not one element.
     """
 
-    targets: ClassVar[tuple[str, ...]] = ("regression", "image regression")
+    targets: ClassVar[tuple[str, ...]] = (
+        "regression",
+        "image regression",
+        "colour regression",
+        "depth regression",
+        "projection",
+    )
 
     elements: Literal["mean", "sum", "norm"] = "mean"
 

@@ -186,6 +186,8 @@ class ScaleShiftInvariant(ImageLoss):
     brightness needs another loss. Ranftl et al. 2022 (MiDaS), equations 5 to 11.
     """
 
+    targets: ClassVar[tuple[str, ...]] = ("image regression", "depth regression")
+
     formula: ClassVar[str] = (
         r"L = \frac{1}{2M} \sum_{j \leq U} |\hat{d} - \hat{d}^*|_{(j)}"
         r" + \frac{w}{M} \sum_k \sum |\nabla R_k|,\quad"

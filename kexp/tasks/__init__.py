@@ -3,6 +3,16 @@
 from kexp.tasks.base import Batch, EpochData, Task
 from kexp.tasks.classification import Binary, MnistConvnet
 from kexp.tasks.denoise import Denoise
+from kexp.tasks.images import ImageRegression
 from kexp.tasks.ridge import Ridge
 
-__all__ = ["Batch", "Binary", "Denoise", "EpochData", "MnistConvnet", "Ridge", "Task"]
+__all__ = [
+    "Batch",
+    "Binary",
+    "Denoise",
+    "EpochData",
+    "ImageRegression",
+    "MnistConvnet",
+    "Ridge",
+    "Task",
+]

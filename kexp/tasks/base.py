@@ -44,7 +44,9 @@ class Task:
     """A task as a config choice."""
 
     target: ClassVar[str]
-    """Kind of target: `"classification"`, `"binary"`, `"regression"` or `"image regression"`."""
+    """Kind of target: `"classification"`, `"binary"`, `"regression"` (of a number), `"image
+    regression"` (an image restored), `"colour regression"`, `"depth regression"` or `"projection"`.
+    """
 
     yardsticks: ClassVar[tuple[str, ...]]
     """The yardsticks it is measured by, the one for the verdict first."""
@@ -78,6 +80,10 @@ class Task:
     def measure(self, predictions: list[np.ndarray], batches: Sequence[Batch]) -> dict[str, float]:
         """Every yardstick, as a mean over the samples of all batches."""
         raise TypeError(f"{type(self).__name__} must define measure(predictions, batches)")
+
+    def trivial(self, splits: Splits, batches: Sequence[Batch]) -> dict[str, list[np.ndarray]]:
+        """What to beat: predictions for test batches that take no training, by name in words."""
+        return {}
 
     def average(self, predictions: list[np.ndarray]) -> np.ndarray:
         """One prediction from several of the same batch; by default their mean."""

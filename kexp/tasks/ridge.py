@@ -75,6 +75,11 @@ class Ridge(Task):
             for name in self.yardsticks
         }
 
+    def trivial(self, splits: Splits, batches: Sequence[Batch]) -> dict[str, list[np.ndarray]]:
+        """The mean of the training values."""
+        mean = _targets(splits.train).mean()
+        return {"mean of the training values": [np.full_like(b.y, mean) for b in batches]}
+
     def exhibits(
         self, predictions: list[np.ndarray], batches: Sequence[Batch]
     ) -> dict[str, np.ndarray]:

@@ -54,6 +54,7 @@ class Loop:
         self.kernels: list[np.ndarray] = []
         self.diagnosis: dict[str, Any] = {}
         self.exhibits: dict[str, np.ndarray] = {}
+        self.baselines: dict[str, dict[str, float]] = {}
         self.history: list[dict[str, Any]] = []
         self.best: list[np.ndarray] = engine.values()["model"]
 
@@ -143,7 +144,8 @@ class Loop:
 
     def test(self) -> Course[dict[str, dict[str, float]]]:
         """The test split with the last and with the best weights; leaves the best in the engine."""
-        last, self.diagnosis, self.exhibits = yield from self.meter.diagnosed(self.engine)
+        found = yield from self.meter.diagnosed(self.engine)
+        last, self.diagnosis, self.exhibits, self.baselines = found
         self.mc_dropout = yield from self._mc_dropout()
         self.kernels = self.engine.kernels()
         if self.best_epoch() == len(self.history):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,11 +16,23 @@ from kexp.training.course import Course, Measure, Sample
 from kexp.training.engine import Engine
 
 
+class Diagnosed(NamedTuple):
+    """The test split with some weights: its values, and what a task makes of the predictions.
+
+    `baselines` are the yardsticks of predictions that take no training, by their names.
+    """
+
+    values: dict[str, float]
+    diagnosis: dict[str, Any]
+    exhibits: dict[str, np.ndarray]
+    baselines: dict[str, dict[str, float]]
+
+
 class Meter:
     """Measures the splits of a run, always on the same inputs."""
 
     def __init__(self, task: Task, splits: Splits, streams: Streams):
-        self.task = task
+        self.task, self._splits = task, splits
         self.batches = {
             "probe": task.batches(splits.probe, streams, "probe"),
             "validation": task.batches(splits.validation, streams, "validation"),
@@ -47,17 +59,20 @@ class Meter:
 
     def test(self, engine: Engine) -> Course[dict[str, float]]:
         """Fit, objective and yardsticks of the test split with the present weights."""
-        values, _, _ = yield from self.diagnosed(engine)
+        values, _ = yield from self._split(engine, self._test(), "test")
         return values
 
-    def diagnosed(
-        self, engine: Engine
-    ) -> Course[tuple[dict[str, float], dict[str, Any], dict[str, np.ndarray]]]:
-        """The same, with the task's diagnosis of the predictions and some examples to look at."""
+    def diagnosed(self, engine: Engine) -> Course[Diagnosed]:
+        """The same, with what the task tells and shows of the predictions, and what to beat."""
         batches = self._test()
         values, predictions = yield from self._split(engine, batches, "test")
-        diagnosis = self.task.diagnosis(predictions, batches)
-        return values, diagnosis, self.task.exhibits(predictions, batches)
+        trivial = self.task.trivial(self._splits, batches)
+        return Diagnosed(
+            values,
+            self.task.diagnosis(predictions, batches),
+            self.task.exhibits(predictions, batches),
+            {name: self.task.measure(found, batches) for name, found in trivial.items()},
+        )
 
     def sampled(self, engine: Engine, passes: int) -> Course[dict[str, Any]]:
         """Every yardstick of the mean prediction of several passes with dropout, by split."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kexp.dropouts import NoDropout, Spatial, Standard
-from kexp.models import Convnet, DnCNN, seed_weights
+from kexp.models import Convnet, DnCNN, UNet, seed_weights
 from kexp.norms import Batch, Group, Layer, NoNorm
 from kexp.streams import Streams
 from tests.mathematics.backend import array, tensor, whole
@@ -179,3 +179,39 @@ def test_initial_kernels_are_glorot_uniform_and_the_rest_is_as_keras_has_it():
     assert np.all(array(norm.gamma) == 1) and np.all(array(norm.beta) == 0)
     assert np.all(array(model.get_layer("conv_1").bias) == 0)
     assert float(array(model.get_layer("dropout").rate)) == pytest.approx(0.3)
+
+
+# U-Net
+
+
+@pytest.mark.parametrize("side", [(4, 4), (17, 10), (23, 32)])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_the_output_of_a_u_net_has_the_sides_of_its_input(side, levels):
+    model = UNet(levels=levels, width=4).build((None, None, 1), 2, NoDropout(), NoNorm())
+    assert model(tensor(np.zeros((2, *side, 1), np.float32))).shape == (2, *side, 2)
+
+
+def test_a_u_net_has_the_parameters_of_its_formula():
+    model = UNet(levels=2, width=8).build((None, None, 3), 2, Standard(), Batch())
+
+    def convolution(inputs, outputs):
+        return 9 * inputs * outputs + outputs + 2 * outputs  # the latter γ and β
+
+    pairs = [(3, 8), (8, 16), (16, 32), (32 + 16, 16), (16 + 8, 8)]
+    total = sum(convolution(a, b) + convolution(b, b) for a, b in pairs)
+    assert parameters(model.trainable_variables) == total + 9 * 8 * 2 + 2
+
+
+def test_a_u_net_sees_as_far_as_its_levels_and_joins_what_belongs_together():
+    """A change of one pixel reaches its own place; far from it, nothing."""
+    model = small(model=UNet(levels=1, width=4))
+
+    def of(image):
+        return array(model(tensor(image)))[0, ..., 0]
+
+    image = np.random.default_rng(0).random((1, 33, 33, 1), np.float32)
+    other = image.copy()
+    other[0, 16, 16] += 1
+    changed = np.argwhere(of(other) != of(image))
+    assert [16, 16] in changed.tolist()
+    assert np.abs(changed - 16).max() <= 3 + 2 * 5
