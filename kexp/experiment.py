@@ -13,6 +13,7 @@ from kexp.errors import without_secrets
 from kexp.models import Model
 from kexp.norms import NormChoice
 from kexp.optimizers import Optimizer
+from kexp.robustness import Robustness
 from kexp.schedules import Schedule
 from kexp.tasks import Task
 from kexp.tracking import Tracker
@@ -42,6 +43,7 @@ class Experiment:
     optimizer: Optimizer
     schedule: Schedule
     training: Training
+    robustness: Robustness
     backend: Backend
     track: Tracker
     folder: Path

@@ -167,6 +167,7 @@ def _train(
         stack.enter_context(e.backend.letting_go())
         from kexp.training.distribution import Placed
         from kexp.training.loop import Loop
+        from kexp.training.perturbing import curves
         from kexp.training.programs import equipped
 
         check()
@@ -189,8 +190,12 @@ def _train(
             yield from loop.course(check)
 
         check()
+        perturbed = yield from curves(
+            e.robustness, e.task, engine, loop.meter.test_batches(), streams
+        )
         test = yield from loop.test()
-        summary = summarise(e, loop, test, splits, {**data, "classes": collection.classes})
+        about = {**data, "classes": collection.classes}
+        summary = summarise(e, loop, test, splits, about, perturbed)
         write_result(folder, engine.model(), loop.exhibits, summary)
         reporter.say(f"{summary['verdict']}\nrecord: {folder.path}")
         return summary

@@ -19,7 +19,8 @@ def summarise(
     loop: Loop,
     test: dict[str, dict[str, float]],
     splits: Splits,
-    data: dict[str, str],
+    data: dict[str, Any],
+    robustness: dict[str, Any],
 ) -> dict[str, Any]:
     """Everything about a finished run that is not in its history."""
     shown = measures.YARDSTICKS[loop.monitor]
@@ -48,6 +49,7 @@ def summarise(
         **({"mc_dropout": loop.mc_dropout} if loop.mc_dropout else {}),
         **({"baselines": loop.baselines} if loop.baselines else {}),
         "diagnosis": loop.diagnosis,
+        **({"robustness": robustness} if robustness else {}),
         **e.task.closing(splits, loop.kernels, e),
         "verdict": f"{sentence}; test {shown.label} {shown.show(test['last'][loop.monitor])}",
         "throughput": _throughput(loop),

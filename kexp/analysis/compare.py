@@ -121,7 +121,7 @@ def _quantities(records: Sequence[Record], metric: str | None) -> list[Quantity]
     found = [Quantity(part, by) for part in PARTS]
     if by.name != "error" and "error" in q.measured_by(records):
         found.append(Quantity("test", YARDSTICKS["error"]))
-    return found
+    return [*found, *q.perturbed(by, records)]
 
 
 def _varying(every: Iterable[Mapping[str, Any]]) -> list[str]:

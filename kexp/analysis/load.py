@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike
 
 COMPARED = "schema identity arm label seed options data config monitor last best test onset cost"
-COMPARED = tuple(COMPARED.split())
+COMPARED = (*COMPARED.split(), "robustness")
 """The sections of a summary that runs are compared by; the others are the larger part of it."""
 
 MEASURED = ("last.", "best.", "test.", "onset.", "cost.", "training.", "probe.", "validation.")
-MEASURED += ("gap.", "norms.", "penalty", "memorisation", "learning_rate")
+MEASURED += ("robustness.", "gap.", "norms.", "penalty", "memorisation", "learning_rate")
 EXACT = 2**53
 """Whole numbers up to this are exact as floats."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +22,22 @@ PARTS = {
     "test_best": ("test", "best"),
     "onset": ("onset",),
     "cost": ("cost",),
+    "noise": ("robustness", "noise", "mean"),
+    "occlusion": ("robustness", "occlusion", "mean"),
+    "fgsm": ("robustness", "fgsm", "mean"),
+    "pgd": ("robustness", "pgd", "mean"),
 }
 """Where in summary.json the parts are found; `test` is of the last weights, `test_best` of the
-best ones."""
+best ones. Those of robustness are means over strengths; `pgd@0.1` is at one of them."""
+
+PERTURBATIONS = {"noise": "noise", "occlusion": "occlusion", "fgsm": "FGSM", "pgd": "PGD"}
+"""The parts of robustness, and what they are called."""
 
 MEMORISATION = Yardstick("memorisation", "memorisation", unit="%")
 """The share of corrupted targets that were learned by heart: a number of its own, not a part."""
+
+STRENGTH = r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
+"""A strength as it is written in a key."""
 
 TITLES = {"best": "best validation", "test_best": "test (best weights)"}
 
@@ -50,6 +61,10 @@ class Quantity:
             return self.yardstick.label
         if self.part == "test":
             return f"test {self.yardstick.label}"
+        kind, _, strength = self.part.partition("@")
+        if kind in PERTURBATIONS:
+            at = f" of {strength}" if strength else ""
+            return f"{self.yardstick.label} under {PERTURBATIONS[kind]}{at}"
         return f"{self.yardstick.label} {TITLES.get(self.part, self.part)}"
 
     @property
@@ -73,7 +88,7 @@ class Quantity:
     def of(self, record: Record) -> float | None:
         """The value of a run; None where its summary has none."""
         value: Any = record.summary
-        for name in (*PARTS.get(self.part, ("last",)), self.yardstick.name):
+        for name in (*place(self.part), self.yardstick.name):
             value = value.get(name) if isinstance(value, dict) else None
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return float(value) if number and math.isfinite(value) else None
@@ -91,6 +106,12 @@ class Quantity:
             name = "epochs"
         text = signed(self.scale * value)
         return f"{text} {name}" if unit and name else text
+
+
+def place(part: str) -> tuple[str, ...]:
+    """Where in summary.json a part is found."""
+    kind, _, strength = part.partition("@")
+    return ("robustness", kind, strength) if strength else PARTS.get(part, ("last",))
 
 
 def signed(value: float) -> str:
@@ -130,14 +151,22 @@ def yardstick(records: Sequence[Record], metric: str | None = None) -> Yardstick
 def usual(records: Sequence[Record], metric: str | None = None) -> list[Quantity]:
     """What effects are told of: gap, validation, test, onset and cost, and the test error.
 
-    Where targets were corrupted, also the share of them that was learned by heart.
+    Where robustness was measured, also by the mean over strengths of each perturbation; where
+    targets were corrupted, by the share of them that was learned by heart.
     """
     by = yardstick(records, metric)
     found = [Quantity(part, by) for part in ("gap", "validation", "test", "onset", "cost")]
     if by.name != "error" and "error" in measured_by(records):
         found.insert(3, Quantity("test", YARDSTICKS["error"]))
+    found += perturbed(by, records)
     learned = Quantity(MEMORISATION.name, MEMORISATION)
     return [*found, learned] if any(learned.of(r) is not None for r in records) else found
+
+
+def perturbed(by: Yardstick, records: Sequence[Record]) -> list[Quantity]:
+    """A yardstick under each perturbation that some of these runs were measured under."""
+    every = (Quantity(part, by) for part in PERTURBATIONS)
+    return [quantity for quantity in every if any(quantity.of(r) is not None for r in records)]
 
 
 def of_study(records: Sequence[Record]) -> list[str]:
@@ -147,15 +176,41 @@ def of_study(records: Sequence[Record]) -> list[str]:
         asked = study.get("quantities") if isinstance(study, dict) else None
         if isinstance(asked, list) and asked:
             known = ("", *measured_by(records))
-            keys = [str(key) for key in asked if is_quantity(str(key))]
-            return [key for key in keys if key.partition(".")[2] in known]
+            return [str(key) for key in asked if (of := parsed(str(key))) and of[1] in known]
     return []
 
 
 def is_quantity(key: str) -> bool:
     """Whether a key such as `gap` or `test.error` means anything."""
-    part, _, name = key.partition(".")
-    return key == MEMORISATION.name or (part in PARTS and name in ("", *YARDSTICKS))
+    found = parsed(key)
+    return found is not None and found[1] in ("", *YARDSTICKS)
+
+
+def parsed(key: str) -> tuple[str, str] | None:
+    """Part and name of the yardstick of a key: `("pgd@0.1", "error")` of `pgd@0.1.error`.
+
+    The name is empty where the key has none; None where there is no such part.
+    """
+    found = re.fullmatch(rf"(?:({'|'.join(PERTURBATIONS)})@{STRENGTH}|(\w+))(?:\.([a-z]\w*))?", key)
+    if found is None:
+        return None
+    kind, strength, plain, name = found.groups("")
+    part = f"{kind}@{float(strength):g}" if kind else plain
+    known = kind or part in PARTS or key == MEMORISATION.name
+    return (part, name) if known else None
+
+
+def has_yardstick(key: str) -> bool:
+    """Whether a key names its yardstick."""
+    found = parsed(key)
+    return found is not None and bool(found[1])
+
+
+def unmeasured(part: str, strengths: Mapping[str, Sequence[float]]) -> bool:
+    """Whether a part is of a perturbation or a strength that runs are not measured under."""
+    kind, _, strength = part.partition("@")
+    known = [f"{value:g}" for value in strengths.get(kind, ())]
+    return kind in PERTURBATIONS and (strength not in known if strength else not known)
 
 
 def named(keys: Iterable[str], records: Sequence[Record], metric: str | None) -> list[Quantity]:
@@ -163,15 +218,15 @@ def named(keys: Iterable[str], records: Sequence[Record], metric: str | None) ->
     by, known = yardstick(records, metric), measured_by(records)
     found = []
     for key in keys:
-        part, _, name = key.partition(".")
         if key == MEMORISATION.name:
             found.append(Quantity(key, MEMORISATION))
             continue
-        if not is_quantity(key) or (name and name not in known):
+        part, name = parsed(key) or ("", "")
+        if not part or (name and name not in known):
             raise ConfigError(
                 f"--on {key}: nothing that runs are compared on; there are memorisation and "
-                f"{', '.join(PARTS)}, each also of another yardstick, as in "
-                f"test.{known[-1] if known else 'nll'} ({', '.join(known)})"
+                f"{', '.join(PARTS)}, also at one strength, as in pgd@0.1, each also of another "
+                f"yardstick, as in test.{known[-1] if known else 'nll'} ({', '.join(known)})"
             )
         found.append(Quantity(part, YARDSTICKS[name] if name else by))
     return found

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kexp.analysis import ridge_path
+from kexp.analysis import ridge_path, robustness
 from kexp.analysis.curves import draw_png, terminal_plot
 from kexp.errors import ConfigError, NoRuns, StoreError, spelled
 from kexp.measures import YARDSTICKS
@@ -118,6 +118,7 @@ def _footer(record: Record) -> str:
             *([ridge_path.described(summary["ridge"])] if "ridge" in summary else []),
             *([_mc_dropout(summary)] if "mc_dropout" in summary else []),
             *_baselines(summary),
+            *_robustness(record),
             f"verdict: {summary['verdict']}",
             f"{summary['parameters']:,} parameters, {summary['epochs']} epochs, "
             f"{speed['training_seconds']:.1f} s training at "
@@ -135,6 +136,13 @@ def _baselines(summary: dict[str, Any]) -> list[str]:
         for what, values in summary.get("baselines", {}).items()
         if shown.name in values
     ]
+
+
+def _robustness(record: Record) -> list[str]:
+    """Where it was measured, the run's yardstick under perturbed inputs."""
+    lines = robustness.described(record, YARDSTICKS[record.summary["monitor"]])
+    examples = record.summary["robustness"]["examples"] if lines else 0
+    return [f"robustness, of {examples} test examples:", *(f"  {la}" for la in lines)] * bool(lines)
 
 
 def _mc_dropout(summary: dict[str, Any]) -> str:

@@ -118,8 +118,8 @@ def _reader(
         return lambda record: chosen[id(record)].get(key, ABSENT)
     if key in ABOUT:
         return ABOUT[key]
-    part, _, name = key.partition(".")
-    if part in q.PARTS and (not name or name in YARDSTICKS):
+    part, name = q.parsed(key) or ("", "")
+    if part and part != q.MEMORISATION.name and (not name or name in YARDSTICKS):
         measured = [r for r in records if q.measured_by([r])]
         if any(not name or name in q.measured_by([r]) for r in measured):
             return lambda record: _measured(record, part, name)

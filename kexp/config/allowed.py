@@ -26,6 +26,7 @@ KINDS = {
     "optimizer": "kexp.optimizers.Optimizer",
     "schedule": "kexp.schedules.Schedule",
     "training": "kexp.training.settings.Training",
+    "robustness": "kexp.robustness.Robustness",
     "backend": "kexp.backends.Backend",
     "track": "kexp.tracking.Tracker",
     "task.noise": "kexp.noise.Noise",

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
+from kexp.analysis.quantities import parsed, unmeasured
 from kexp.config.allowed import SOURCES, add_module_path, allowed_class, check_modules
 from kexp.config.fitting import fits, fitting, option_class, option_of, targets
 from kexp.config.messages import of_faults
@@ -24,6 +25,7 @@ from kexp.config.study import Study, study_of
 from kexp.config.wording import corrected, shown
 from kexp.errors import ConfigError, without_secrets
 from kexp.experiment import Experiment
+from kexp.robustness import Robustness
 from kexp.store import identity, run_name
 from kexp.store.differences import flatten
 from kexp.store.names import check_name
@@ -222,7 +224,7 @@ def _check_fit(
         made["model"].check(made["norm"])
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    _check_study(study, task.yardsticks)
+    _check_study(study, task.yardsticks, made["robustness"])
     if training.distribution != "none" and made["backend"].name == "torch":
         raise ConfigError(
             f"training.distribution={training.distribution} is for backend=tensorflow and "
@@ -236,11 +238,18 @@ def _check_fit(
         )
 
 
-def _check_study(study: Study, yardsticks: Sequence[str]) -> None:
-    """Refuse yardsticks that the task has not."""
-    keys = [key for key in study.quantities if "." in key]
+def _check_study(study: Study, yardsticks: Sequence[str], robustness: Robustness) -> None:
+    """Refuse yardsticks that the task has not, and robustness that is not measured."""
     named = {"study.yardstick": study.yardstick} if study.yardstick else {}
-    named |= {f"study.quantities: {key}": key.partition(".")[2] for key in keys}
+    for key in study.quantities:
+        part, name = parsed(key) or ("", "")
+        if name:
+            named[f"study.quantities: {key}"] = name
+        if unmeasured(part, robustness.strengths()):
+            raise ConfigError(
+                f"study.quantities: {key} needs the robustness of runs at that strength; set "
+                "robustness=curves"
+            )
     for where, name in named.items():
         if name not in ("fit", *yardsticks):
             known = ", ".join(("fit", *yardsticks))

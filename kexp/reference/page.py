@@ -81,7 +81,9 @@ def _purpose(cls: type) -> str:
     if not targets(cls):
         return f"{text}."
     tasks = ", ".join(f"`{task}`" for task in _tasks(cls))
-    return f"{text}, for {' and '.join(targets(cls))} (tasks {tasks})."
+    *others, last = targets(cls)
+    kinds = f"{', '.join(others)} and {last}" if others else last
+    return f"{text}, for {kinds} (tasks {tasks})."
 
 
 def _tasks(cls: type) -> list[str]:

@@ -17,19 +17,21 @@ OUTSIDE_IDENTITY = ("name", "study", "paths", "track")
 KEYS_OUTSIDE_IDENTITY = ("data.mapped",)
 LONGEST_LABEL = 80
 
+SECTIONS_ADDED_LATER = {"robustness": {"_target_": "kexp.robustness.NoRobustness"}}
 ADDED_LATER = {
     "training.distribution": "none",
     "training.precision": "float32",
     "backend.jit": None,
 }
-"""Keys younger than their section, with the value that means what was done before there was one."""
+"""Sections, and keys younger than their section, with what means what was done before there were
+these."""
 
 
 def identity(config: dict[str, Any]) -> str:
     """Hash (16 hex digits) of everything in the config that changes the numbers of a run.
 
     Names, paths and whether data are mapped are left out; so two runs with the same identity are
-    the same run. So are `ADDED_LATER` keys at their first value: a run keeps its identity as kexp
+    the same run. So is what was `ADDED_LATER` at its first value: a run keeps its identity as kexp
     learns more.
     """
     relevant = {k: v for k, v in config.items() if k not in OUTSIDE_IDENTITY}
@@ -39,6 +41,9 @@ def identity(config: dict[str, Any]) -> str:
         value = section.get(name) if isinstance(section, dict) else None
         if isinstance(section, dict) and value == ADDED_LATER.get(key, value):
             relevant[group] = {k: v for k, v in section.items() if k != name}
+    for group, first in SECTIONS_ADDED_LATER.items():
+        if relevant.get(group) == first:
+            del relevant[group]
     text = json.dumps({"schema": SCHEMA, **relevant}, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

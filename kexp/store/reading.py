@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 from kexp.errors import KexpError
-from kexp.store.names import ADDED_LATER, SCHEMA
+from kexp.store.names import ADDED_LATER, SCHEMA, SECTIONS_ADDED_LATER
 
 LARGEST = 64 * 2**20
 """No file of a record is read beyond this many bytes."""
@@ -99,6 +99,8 @@ def _section_of(record: Record, name: str) -> dict[str, Any]:
 
 def _completed(config: dict[str, Any]) -> dict[str, Any]:
     """The config with the keys that there were not yet when it was written."""
+    for group, first in SECTIONS_ADDED_LATER.items() if config else ():
+        config.setdefault(group, dict(first))
     for key, first in ADDED_LATER.items():
         group, name = key.split(".")
         if isinstance(section := config.get(group), dict):

@@ -11,6 +11,7 @@ import numpy as np
 
 from kexp.data import Collection, DataSet, Examples, Splits
 from kexp.data.rows import Rows
+from kexp.losses import Quadratic
 from kexp.streams import Streams
 
 
@@ -84,6 +85,14 @@ class Task:
     def trivial(self, splits: Splits, batches: Sequence[Batch]) -> dict[str, list[np.ndarray]]:
         """What to beat: predictions for test batches that take no training, by name in words."""
         return {}
+
+    def adversary(self) -> Any:
+        """The loss that an adversary raises: that of the task, whatever a run was trained on."""
+        return Quadratic()
+
+    def is_within_range(self, x: np.ndarray) -> bool:
+        """Whether perturbed inputs are to stay in [0, 1] as these do: images are, features not."""
+        return x.ndim == 4
 
     def average(self, predictions: list[np.ndarray]) -> np.ndarray:
         """One prediction from several of the same batch; by default their mean."""

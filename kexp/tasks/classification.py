@@ -15,6 +15,7 @@ from kexp.choice import choice
 from kexp.data import Collection, DataSet, Examples, Splits
 from kexp.data.rows import Rows
 from kexp.errors import DataError
+from kexp.losses import CrossEntropy
 from kexp.streams import Streams
 from kexp.tasks.base import Batch, EpochData, Task
 
@@ -103,6 +104,10 @@ class Classification(Task):
             name: float(np.mean(metric(logits, labels)))
             for name, metric in yardsticks.CLASSIFICATION.items()
         }
+
+    def adversary(self) -> Any:
+        """Cross-entropy."""
+        return CrossEntropy()
 
     def trivial(self, splits: Splits, batches: Sequence[Batch]) -> dict[str, list[np.ndarray]]:
         """Every class with its share of the training labels, each counted once more."""

@@ -1,6 +1,6 @@
 """What trains a run, as a course that others can be driven in step with.
 
-A course is a generator: it yields what it wants of its engine (`Steps`, `Measure`, `Sample`) and
+A course is a generator: it yields what it wants of its engine (`Steps`, `Measure`, …) and
 is sent the answer. So it can be driven alone, or together with courses whose engines are seats of
 one program (`kexp.training.together`).
 """
@@ -61,6 +61,23 @@ class Sample:
     def answer(self) -> list[np.ndarray]:
         """What the engine says."""
         return self.engine.sample(self.x, self.passes)
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """A wish for ∂ Σ L(yᵢ, ŷᵢ)/∂x in inference mode, of some loss; answered by an array like x.
+
+    `x` are inputs as the network sees them, floating-point numbers.
+    """
+
+    engine: Engine
+    x: np.ndarray
+    y: np.ndarray
+    loss: Any
+
+    def answer(self) -> np.ndarray:
+        """What the engine says."""
+        return self.engine.slopes(self.x, self.y, self.loss)
 
 
 Course = Generator[Any, Any, T]

@@ -56,6 +56,10 @@ class Engine(Protocol):
         """Answer `Sample`."""
         ...
 
+    def slopes(self, x: np.ndarray, y: np.ndarray, loss: Any) -> np.ndarray:
+        """Answer `Slopes`."""
+        ...
+
     def penalty(self) -> float:
         """λR(θ) of the present weights."""
         ...

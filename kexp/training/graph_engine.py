@@ -8,6 +8,7 @@ by another thread meanwhile.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +41,7 @@ class GraphEngine(KerasEngine):
         self._steps = tf.function(self._many_steps)
         self._predict = tf.function(self._inference)
         self._sample = tf.function(self._inference)
+        self._slopes: dict[Any, Any] = {}
 
     @property
     def traces(self) -> int:
@@ -86,11 +88,24 @@ class GraphEngine(KerasEngine):
             compiled = self._sample.get_concrete_function(self._spec(x))
             return [compiled(tf.constant(x)).numpy() for _ in range(passes)]
 
+    def slopes(self, x: np.ndarray, y: np.ndarray, loss: Any) -> np.ndarray:
+        """The slope of a loss over the inputs, in inference mode."""
+        if loss not in self._slopes:
+            self._slopes[loss] = tf.function(functools.partial(self._slope, loss))
+        compiled = self._slopes[loss].get_concrete_function(self._spec(x), any_number_of(y))
+        return compiled(tf.constant(x), tf.constant(y)).numpy()
+
     def _spec(self, x: np.ndarray) -> tf.TensorSpec:
         return tf.TensorSpec(self.objective.model.input_shape, x.dtype)
 
     def _inference(self, x: Any) -> Any:
         return self.objective.output(as_input(x), training=False)
+
+    def _slope(self, loss: Any, x: Any, y: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = tf.reduce_sum(loss(y, self._inference(x)))
+        return tape.gradient(value, x)
 
     def _many_steps(self, x: Any, y: Any, rows: Any, order: Any, rates: Any) -> Any:
         def batch(i: Any) -> tuple[Any, Any]:

@@ -37,7 +37,7 @@ class Meter:
             "probe": task.batches(splits.probe, streams, "probe"),
             "validation": task.batches(splits.validation, streams, "validation"),
         }
-        self._test = lambda: task.batches(splits.test, streams, "test")
+        self.test_batches = lambda: task.batches(splits.test, streams, "test")
 
     def epoch(self, engine: Engine) -> Course[dict[str, Any]]:
         """Fit, objective and yardsticks of probe and validation, their gaps, penalty and norms."""
@@ -59,12 +59,12 @@ class Meter:
 
     def test(self, engine: Engine) -> Course[dict[str, float]]:
         """Fit, objective and yardsticks of the test split with the present weights."""
-        values, _ = yield from self._split(engine, self._test(), "test")
+        values, _ = yield from self._split(engine, self.test_batches(), "test")
         return values
 
     def diagnosed(self, engine: Engine) -> Course[Diagnosed]:
         """The same, with what the task tells and shows of the predictions, and what to beat."""
-        batches = self._test()
+        batches = self.test_batches()
         values, predictions = yield from self._split(engine, batches, "test")
         trivial = self.task.trivial(self._splits, batches)
         return Diagnosed(
@@ -76,7 +76,7 @@ class Meter:
 
     def sampled(self, engine: Engine, passes: int) -> Course[dict[str, Any]]:
         """Every yardstick of the mean prediction of several passes with dropout, by split."""
-        splits, measured = {**self.batches, "test": self._test()}, {}
+        splits, measured = {**self.batches, "test": self.test_batches()}, {}
         for name, batches in splits.items():
             means = []
             for batch in batches:

@@ -79,6 +79,28 @@ class StepEngine(KerasEngine):
             outputs = [self.objective.output(as_input(x), training=False) for _ in range(passes)]
         return [keras.ops.convert_to_numpy(output) for output in outputs]
 
+    def slopes(self, x: np.ndarray, y: np.ndarray, loss: Any) -> np.ndarray:
+        """The slope of a loss over the inputs, in inference mode."""
+        if keras.backend.backend() == "torch":
+            return self._slopes_of_torch(x, y, loss)
+        import jax
+
+        def value(x: Any) -> Any:
+            return keras.ops.sum(loss(keras.ops.convert_to_tensor(y), self._inferred(x)))
+
+        return np.asarray(jax.grad(value)(keras.ops.convert_to_tensor(x)))
+
+    def _slopes_of_torch(self, x: np.ndarray, y: np.ndarray, loss: Any) -> np.ndarray:
+        import torch
+
+        inputs = keras.ops.convert_to_tensor(x).requires_grad_()
+        value = loss(keras.ops.convert_to_tensor(y), self._inferred(inputs)).sum()
+        (slopes,) = torch.autograd.grad(value, inputs)
+        return keras.ops.convert_to_numpy(slopes)
+
+    def _inferred(self, x: Any) -> Any:
+        return self.objective.output(as_input(x), training=False)
+
     def _step(self, picked: np.ndarray, rate: float) -> float:
         data = self._data
         assert data is not None

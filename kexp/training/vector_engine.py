@@ -58,6 +58,7 @@ class VectorEngine:
         self._advance = jax.jit(self._many_steps, donate_argnums=0)
         self._infer = jax.jit(self._inference)
         self._draw = jax.jit(self._drawing)
+        self._slopes = jax.jit(self._slopes_of, static_argnums=4)
         self._penalty = jax.jit(jax.vmap(self._penalty_of))
         self._penalties: np.ndarray | None = None
         self.seats = [Seat(self, number) for number in range(replicas)]
@@ -131,6 +132,10 @@ class VectorEngine:
         self._values.changed()
         return output
 
+    def slopes(self, seat: int, x: np.ndarray, y: np.ndarray, loss: Any) -> Any:
+        """The slope of a loss over the inputs of one run, still on the device."""
+        return self._slopes(self._values.pushed(), seat, x, y, loss)
+
     def penalty(self, seat: int) -> float:
         """λR(θ) of one run."""
         if self._penalties is None:
@@ -199,6 +204,14 @@ class VectorEngine:
             prediction = self.objective.output(as_input(x), training=False)
             return prediction, self.objective.loss(y, prediction)
 
+    def _slopes_of(self, values: Any, seat: Any, x: Any, y: Any, loss: Any) -> Any:
+        with self.scope([value[seat] for value in values]):
+
+            def total(x: Any) -> Any:
+                return jnp.sum(loss(y, self.objective.output(as_input(x), training=False)))
+
+            return jax.grad(total)(x)
+
     def _drawing(self, values: Any, seat: Any, x: Any) -> Any:
         """Prediction with dropout, and the states of all runs' streams after it."""
         own, model = [value[seat] for value in values], self.objective.model
@@ -256,6 +269,10 @@ class Seat:
     def sample(self, x: np.ndarray, passes: int) -> list[np.ndarray]:
         """The model's output in inference mode, but with dropout."""
         return [np.asarray(self.program.sample(self.number, x)) for _ in range(passes)]
+
+    def slopes(self, x: np.ndarray, y: np.ndarray, loss: Any) -> np.ndarray:
+        """The slope of a loss over the inputs, in inference mode."""
+        return np.asarray(self.program.slopes(self.number, x, y, loss))
 
     def penalty(self) -> float:
         """λR(θ) of the present weights."""

@@ -294,3 +294,29 @@ def test_adam_is_its_recursion(optimizer):
         theta = theta - rate * scale * m / (np.sqrt(v) + optimizer.epsilon)
     taken(engine, order, rates.astype(np.float32))
     np.testing.assert_allclose(weights(engine), theta, rtol=1e-4, atol=1e-5)
+
+
+# Slopes over the inputs
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy(), Quadratic()], ids=["cross-entropy", "quadratic"])
+def test_slopes_over_inputs_are_those_of_finite_differences(loss):
+    """In inference mode: no dropout, moving statistics; summed over the examples."""
+    model = Convnet(filters=[3], kernel_size=2).build((6, 6, 1), 3, Standard(), norms.Batch())
+    seed_weights(model, Streams(1))
+    engine = make_engine(Objective(model, CrossEntropy(), Zero()), PLAIN.build())
+    rng = np.random.default_rng(0)
+    x = rng.random((2, 6, 6, 1)).astype(np.float32)
+    y = np.array([0, 2], np.int32) if isinstance(loss, CrossEntropy) else rng.random((2, 3), "f4")
+    slopes = engine.slopes(x, y, loss)
+    assert slopes.shape == x.shape
+
+    def total(at):
+        output = predicted(engine, at.reshape(x.shape).astype(np.float32), np.zeros(2, np.int32))
+        return float(np.sum(array(loss(tensor(y), tensor(output))), dtype=np.float64))
+
+    for place in ((0, 2, 3, 0), (1, 4, 1, 0), (0, 0, 5, 0)):
+        step = np.zeros_like(x)
+        step[place] = 1e-2
+        difference = (total(x + step) - total(x - step)) / 2e-2
+        assert slopes[place] == pytest.approx(difference, rel=0.05, abs=2e-3)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from kexp.analysis.analysis import Analysis
 from kexp.analysis.plots.configurations import Configuration
-from kexp.analysis.report import closeups, comparisons
+from kexp.analysis.report import closeups, comparisons, robustness
 from kexp.analysis.report.shown import Shown
 
 Family = Callable[[Analysis, Sequence[Configuration]], Iterator[Shown]]
@@ -16,6 +16,7 @@ FAMILIES: tuple[Family, ...] = (
     comparisons.learning_curves,
     comparisons.spread_over_seeds,
     comparisons.all_at_once,
+    robustness.robustness,
     closeups.examples,
     closeups.confusion,
     closeups.calibration,

@@ -6,14 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kexp.analysis.quantities import MEMORISATION, PARTS, Quantity, is_quantity
+from kexp.analysis.quantities import (
+    MEMORISATION,
+    PARTS,
+    PERTURBATIONS,
+    Quantity,
+    has_yardstick,
+    parsed,
+    unmeasured,
+)
 from kexp.errors import ConfigError
 from kexp.experiment import Experiment
 from kexp.measures import YARDSTICKS, best_epoch
 from kexp.store import Record, read_run
 
-AT_END = ("test", "test_best", "onset", "cost")
+AT_END = ("test", "test_best", "onset", "cost", *PERTURBATIONS)
 """Parts that are known only when a run has ended."""
+
+
+def is_at_end(key: str) -> bool:
+    """Whether a key is of something that is known only when a run has ended."""
+    found = parsed(key)
+    return found is not None and found[0].partition("@")[0] in AT_END
 
 
 def aims(
@@ -33,7 +47,12 @@ def aims(
                 f"hydra.sweeper.objective={key}: no run has corrupted targets to learn by heart; "
                 "set data.label_noise or data.outliers"
             )
-        if "." not in key and aim.yardstick is not MEMORISATION:
+        if any(unmeasured(aim.part, e.robustness.strengths()) for e in experiments):
+            raise ConfigError(
+                f"hydra.sweeper.objective={key} needs a run's robustness at that strength; set "
+                "robustness=curves"
+            )
+        if not has_yardstick(key) and aim.yardstick is not MEMORISATION:
             _refuse_several(key, [_yardstick(e) for e in experiments])
         if aim.yardstick.name in ("fit", "objective") and varied & {"loss", "regularizer"}:
             raise ConfigError(
@@ -45,10 +64,10 @@ def aims(
 
 
 def _quantity(key: str, by: str, known: Sequence[str]) -> Quantity:
-    part, _, name = key.partition(".")
     if key == MEMORISATION.name:
         return Quantity(key, MEMORISATION)
-    if not is_quantity(key) or name not in ("", *known):
+    part, name = parsed(key) or ("", "")
+    if not part or name not in ("", *known):
         yardsticks = [name for name in known if name != MEMORISATION.name]
         raise ConfigError(
             f"hydra.sweeper.objective={key}: nothing that a run has; there are memorisation and "

@@ -18,7 +18,7 @@ from kexp.sweeps import Sweep
 from kexp.sweeps.launching import Launching
 from kexp.sweeps.machine import cores
 from kexp.sweeps.plan import refuse_shared_folders
-from kexp.sweeps.search.aims import AT_END, aims, direction
+from kexp.sweeps.search.aims import aims, direction, is_at_end
 from kexp.sweeps.search.methods import TRIALS, Search, pruner_of, refuse_pruning, search_settings
 from kexp.sweeps.search.space import Interval, Space, space_of
 from kexp.sweeps.work import Work
@@ -125,7 +125,7 @@ class Searched:
 
         space = space_of(self.session.composer, arguments)
         refuse_sampler(settings, space)
-        refuse_pruning(settings, space.seeds, [k for k in settings.objectives if _at_end(k)])
+        refuse_pruning(settings, space.seeds, [k for k in settings.objectives if is_at_end(k)])
         if settings.batch and self.launch.launcher_name == "local":
             raise ConfigError(
                 "hydra.sweeper.batch is for launchers that take many runs at once; the launcher "
@@ -282,10 +282,6 @@ def _another(plan: Plan, known: Any) -> str:
         f"{''.join(differing) or ', which kexp has not begun'}\n"
         "choose another hydra.sweeper.name, or leave it out"
     )
-
-
-def _at_end(key: str) -> bool:
-    return key.partition(".")[0] in AT_END
 
 
 def _whole_numbers(space: Space, fault: str) -> str:
