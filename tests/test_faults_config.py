@@ -387,8 +387,8 @@ def test_f06_rules_over_two_keys(refusal) -> None:
 def test_f07_regression_loss_for_classes(loss: str, refusal) -> None:
     said = refusal(f"loss={loss}")
     assert (
-        f"loss={loss} is for regression and image regression, "
-        "but task=mnist_convnet is classification" in said
+        f"loss={loss} is for regression, image regression, colour regression, depth regression and "
+        "projection, but task=mnist_convnet is classification" in said
     )
     fit = ", ".join(fitting("loss", "classification"))
     assert f"loss can be {fit}, or choose another task" in said
@@ -413,7 +413,7 @@ def test_f07_classification_loss_for_images(loss: str, refusal) -> None:
         ("data.label_noise=0.1 task=denoise", "for images use data.outliers"),
         ("data.outliers=0.1", "for classification use data.label_noise"),
         ("model=dncnn", "is for image regression, but task=mnist_convnet is classification"),
-        ("task=denoise model=convnet", "model can be dncnn, or choose another task"),
+        ("task=denoise model=convnet", "model can be dncnn, unet, or choose another task"),
         (
             "task=denoise data=diabetes",
             "data=diabetes is for regression, but task=denoise",

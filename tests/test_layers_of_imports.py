@@ -18,7 +18,7 @@ ROOT = Path(kexp.__file__).parent
 LAYERS = (
     ("errors", "lazy", "choice", "streams"),
     ("measures", "yardsticks", "ridge", "store"),
-    ("losses", "regularizers", "dropouts", "norms", "layers", "models", "noise"),
+    ("losses", "regularizers", "dropouts", "norms", "layers", "models", "noise", "robustness"),
     ("optimizers", "schedules", "data", "backends", "environment"),
     ("tasks",),
     ("objective", "progress", "program", "training"),

@@ -65,7 +65,10 @@ def test_values_are_written_as_they_are_typed() -> None:
         ("crossentropy", "for classification (tasks `mnist_convnet`)"),
         ("focal", "for classification and binary (tasks `binary`, `mnist_convnet`)"),
         ("ssim", "for image regression (tasks `denoise`)"),
-        ("huber", "for regression and image regression (tasks `denoise`, `ridge`)"),
+        (
+            "huber",
+            "for regression, image regression, colour regression, depth regression and projection",
+        ),
     ],
 )
 def test_tasks_that_a_loss_is_for(loss: str, purpose: str) -> None:

@@ -22,7 +22,7 @@ from kexp.config.fitting import fits, fitting, option_class, option_of, targets
 from kexp.config.messages import of_faults
 from kexp.config.places import expanded
 from kexp.config.study import Study, study_of
-from kexp.config.wording import corrected, shown
+from kexp.config.wording import corrected, listed, shown
 from kexp.errors import ConfigError, without_secrets
 from kexp.experiment import Experiment
 from kexp.robustness import Robustness
@@ -291,7 +291,7 @@ def _unfit(
     if group == "data" and kind in ("classification", "binary"):
         why = f"has no labels, which {chosen['task']} needs ({kind})"
     else:
-        why = f"is for {' and '.join(targets(made[group]))}, but {chosen['task']} is {kind}"
+        why = f"is for {listed(targets(made[group]))}, but {chosen['task']} is {kind}"
     return f"{chosen[group]} {why}; {group} can be {', '.join(others)}, or choose another task"
 
 

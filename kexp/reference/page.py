@@ -13,6 +13,7 @@ from kexp.config.fitting import fits, option_class, targets
 from kexp.config.messages import allowed
 from kexp.config.options import parameters
 from kexp.config.places import groups
+from kexp.config.wording import listed
 
 GROUPS = {
     "loss": "Losses L(y, ŷ)",
@@ -81,9 +82,7 @@ def _purpose(cls: type) -> str:
     if not targets(cls):
         return f"{text}."
     tasks = ", ".join(f"`{task}`" for task in _tasks(cls))
-    *others, last = targets(cls)
-    kinds = f"{', '.join(others)} and {last}" if others else last
-    return f"{text}, for {kinds} (tasks {tasks})."
+    return f"{text}, for {listed(targets(cls))} (tasks {tasks})."
 
 
 def _tasks(cls: type) -> list[str]:
