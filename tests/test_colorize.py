@@ -179,6 +179,7 @@ def test_grey_images_are_refused(tiny_images):
     TASK.check_splits(Splits(some, grey, grey, grey), 1)
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_of_any_size(folder):
     images = folder / "images"
     images.mkdir()

@@ -33,7 +33,7 @@ def noise(height: int, width: int, channels: int = 1) -> np.ndarray:
 def test_a_patch_is_degraded_as_within_its_image(patch, blur, scale):
     """Every patch is found in the degraded whole image, at the place of its target."""
     task = DeblurSr(scale=scale, blur=blur, patch=patch, patches_per_epoch=6, augment=False)
-    image = noise(131, 122)
+    image = noise(112, 107)
     epoch = task.epoch(Examples([image]), Streams(0), 1)
     assert epoch.x.shape == epoch.y.shape == (6, patch, patch, 1)
     clean = unit(image[None])
@@ -140,6 +140,7 @@ def test_settings_out_of_range_are_refused(override, rule):
         Session().experiment(["task=deblur_sr", override])
 
 
+@pytest.mark.slow
 def test_a_folder_in_colour_of_images_of_any_size(folder):
     """In memory and mapped."""
     images = folder / "images"

@@ -24,11 +24,13 @@ def losses(task: str) -> list[str]:
 
 
 ALL = [(task, loss, others) for task in TASKS for loss in losses(task) for others in OTHERS]
-SOME = [(t, loss, PAIRS[i % 4]) for t in TASKS for i, loss in enumerate(losses(t))]
+SOME = [("colorize", loss, PAIRS[i % 4]) for i, loss in enumerate(losses("colorize"))]
+OF_IMAGES = [loss for loss in losses("deblur_sr") if loss not in losses("colorize")]
+SOME += [("deblur_sr", loss, PAIRS[i % 4]) for i, loss in enumerate(OF_IMAGES)]
 
 
 def test_the_smaller_design_has_every_loss_and_every_pair() -> None:
-    assert {(t, loss) for t, loss, _ in SOME} == {(t, loss) for t, loss, _ in ALL}
+    assert {loss for _, loss, _ in SOME} == {loss for _, loss, _ in ALL}
     for task in TASKS:
         runs = [others for t, _, others in SOME if t == task]
         for one, other in ((0, 1), (0, 2), (1, 2)):
