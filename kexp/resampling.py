@@ -75,7 +75,7 @@ def _degradation(size: int, blur: float, scale: int) -> sparse.csr_array:
     small = size // scale
     matrix = bicubic(small, size) @ bicubic(size, small)
     matrix = matrix @ gaussian(size, blur) if _radius(blur) else matrix
-    return matrix.astype(np.float32)
+    return sparse.csr_array(matrix, dtype=np.float32)
 
 
 def _radius(blur: float) -> int:

@@ -64,8 +64,12 @@ def test_values_are_written_as_they_are_typed() -> None:
     [
         ("crossentropy", "for classification (tasks `mnist_convnet`)"),
         ("focal", "for classification and binary (tasks `binary`, `mnist_convnet`)"),
-        ("ssim", "for image regression (tasks `denoise`)"),
-        ("huber", "for regression and image regression (tasks `denoise`, `ridge`)"),
+        ("ssim", "for image regression (tasks `deblur_sr`, `denoise`)"),
+        (
+            "huber",
+            "for regression and image regression and colour regression and depth regression and "
+            "projection (tasks `colorize`, `deblur_sr`, `denoise`, `ridge`)",
+        ),
     ],
 )
 def test_tasks_that_a_loss_is_for(loss: str, purpose: str) -> None:
