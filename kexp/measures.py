@@ -59,6 +59,7 @@ YARDSTICKS = {
         Yardstick("mae", "MAE"),
         Yardstick("psnr", "PSNR", higher_is_better=True, unit="dB"),
         Yardstick("ssim", "SSIM", higher_is_better=True),
+        Yardstick("delta_e", "ΔE₀₀"),
     )
 }
 

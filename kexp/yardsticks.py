@@ -99,6 +99,16 @@ def ssim(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.array([one(p, t) for p, t in zip(prediction, target, strict=True)])
 
 
+def delta_e(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Mean colour difference CIEDE2000 over the pixels of CIELAB images (n, h, w, 3), shape (n,).
+
+    1 is about what an eye can just tell apart. Sharma et al. 2005.
+    """
+    from skimage.color import deltaE_ciede2000
+
+    return _per_sample(deltaE_ciede2000(target, prediction))
+
+
 CLASSIFICATION = {"nll": nll, "error": error, "brier": brier, "ece": ece}
 REGRESSION = {"mse": mse, "mae": mae, "psnr": psnr, "ssim": ssim}
 

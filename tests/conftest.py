@@ -42,9 +42,29 @@ TINY_DENOISER = (
     "training.batch_size=8",
     "training.epochs=2",
 )
+TINY_DEBLURRER = (
+    *("task=deblur_sr" if o == "task=denoise" else o for o in TINY_DENOISER),
+    "task.patch=12",
+    "task.scale=2",
+    "task.blur=0.5",
+)
+TINY_COLOURISER = (
+    "task=colorize",
+    "data.train_size=4",
+    "data.validation_size=2",
+    "data.test_size=2",
+    "task.patch=16",
+    "task.patches_per_epoch=32",
+    "model.levels=1",
+    "model.width=4",
+    "training.batch_size=8",
+    "training.epochs=2",
+)
 TINY = {
     "mnist_convnet": TINY_CLASSIFIER,
     "denoise": TINY_DENOISER,
+    "deblur_sr": TINY_DEBLURRER,
+    "colorize": TINY_COLOURISER,
     "binary": ("task=binary", "training.epochs=2"),
     "ridge": ("task=ridge", "training.epochs=2"),
 }

@@ -52,6 +52,8 @@ def test_noise_is_fresh_in_training_and_fixed_in_measuring(tiny_images: Path) ->
 RANDOM = {
     "mnist_convnet": ("norm=batch", "regularizer=l1", "data.label_noise=0.2"),
     "denoise": ("loss=adaptive", "norm=decorrelated", "dropout=spatial", "data.outliers=0.1"),
+    "deblur_sr": ("loss=adaptive", "norm=batch", "dropout=spatial", "data.outliers=0.1"),
+    "colorize": ("loss=tukey", "norm=batch", "dropout=standard", "data.outliers=0.1"),
     "binary": ("dropout=dropconnect", "norm=batch", "training.mc_passes=3"),
     "ridge": ("data.outliers=0.1", "loss=huber", "optimizer=sgd"),
 }
@@ -62,7 +64,10 @@ RANDOM = {
     [
         "mnist_convnet",
         "denoise",
-        *(pytest.param(t, marks=pytest.mark.slow) for t in ("binary", "ridge")),
+        *(
+            pytest.param(t, marks=pytest.mark.slow)
+            for t in ("deblur_sr", "colorize", "binary", "ridge")
+        ),
     ],
 )
 def test_f37_same_seed_twice_is_identical(task: str, folder: Path) -> None:

@@ -64,10 +64,11 @@ def test_values_are_written_as_they_are_typed() -> None:
     [
         ("crossentropy", "for classification (tasks `mnist_convnet`)"),
         ("focal", "for classification and binary (tasks `binary`, `mnist_convnet`)"),
-        ("ssim", "for image regression (tasks `denoise`)"),
+        ("ssim", "for image regression (tasks `deblur_sr`, `denoise`)"),
         (
             "huber",
-            "for regression, image regression, colour regression, depth regression and projection",
+            "for regression, image regression, colour regression, depth regression and projection "
+            "(tasks `colorize`, `deblur_sr`, `denoise`, `ridge`)",
         ),
     ],
 )

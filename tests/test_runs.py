@@ -69,7 +69,7 @@ def test_every_choice_trains(task: str, choices: tuple[str, ...], folder: Path) 
     assert (summary["last"]["penalty"] > 0) == (regularizer not in NO_PENALTY)
 
 
-@pytest.mark.parametrize("task", KINDS)
+@pytest.mark.parametrize("task", [*KINDS, "deblur_sr", "colorize"])
 def test_record_is_complete(task: str, folder: Path) -> None:
     summary = kexp.run(*tiny(task, folder), quiet=True)
     run = the_run(folder)

@@ -5,13 +5,14 @@ from kexp.data.base import Collection, DataSet, Examples, Splits
 from kexp.data.digits import Digits
 from kexp.data.folder import Folder
 from kexp.data.mnist import Mnist
-from kexp.data.photos import Photos
+from kexp.data.photos import ColourPhotos, Photos
 from kexp.data.tables import BreastCancer, Diabetes, Polynomial
 
 __all__ = [
     "Archive",
     "BreastCancer",
     "Collection",
+    "ColourPhotos",
     "DataSet",
     "Diabetes",
     "Digits",

@@ -88,6 +88,12 @@ def decoded(files: Sequence[Path], colour: Colour, side: int | None) -> Iterator
         warn_of(f"images {kind}", names)
 
 
+def luma(images: np.ndarray) -> np.ndarray:
+    """RGB images (…, 3), uint8, as grey ones (…, 1): ITU-R 601 luma, bit for bit Pillow's "L"."""
+    red, green, blue = np.moveaxis(images.astype(np.uint32), -1, 0)
+    return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).astype(np.uint8)[..., None]
+
+
 def warn_of(what: str, names: Sequence[str]) -> None:
     """Give one `KexpDataWarning`: the count, `what`, and the first three names."""
     first = ", ".join(repr(name) for name in names[:3])

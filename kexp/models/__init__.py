@@ -2,8 +2,19 @@
 
 from kexp.models.base import Model, fresh_model, seed_weights
 from kexp.models.convnet import Convnet
+from kexp.models.dbsrcnn import DBSRCNN
 from kexp.models.dncnn import DnCNN
 from kexp.models.fully_connected import MLP, Linear
 from kexp.models.unet import UNet
 
-__all__ = ["MLP", "Convnet", "DnCNN", "Linear", "Model", "UNet", "fresh_model", "seed_weights"]
+__all__ = [
+    "DBSRCNN",
+    "MLP",
+    "Convnet",
+    "DnCNN",
+    "Linear",
+    "Model",
+    "UNet",
+    "fresh_model",
+    "seed_weights",
+]

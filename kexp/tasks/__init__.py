@@ -2,6 +2,8 @@
 
 from kexp.tasks.base import Batch, EpochData, Task
 from kexp.tasks.classification import Binary, MnistConvnet
+from kexp.tasks.colorize import Colorize
+from kexp.tasks.deblur_sr import DeblurSr
 from kexp.tasks.denoise import Denoise
 from kexp.tasks.images import ImageRegression
 from kexp.tasks.ridge import Ridge
@@ -9,6 +11,8 @@ from kexp.tasks.ridge import Ridge
 __all__ = [
     "Batch",
     "Binary",
+    "Colorize",
+    "DeblurSr",
     "Denoise",
     "EpochData",
     "ImageRegression",

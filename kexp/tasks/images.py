@@ -36,16 +36,20 @@ class ImageRegression(Task):
     patches_per_epoch: Count = 3200
     augment: bool = True
 
+    def seen(self, images: np.ndarray) -> np.ndarray:
+        """What `given` and `wanted` take of uint8 images (n, h, w, c): mostly [0, 1]."""
+        return unit(images)
+
     def given(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Inputs of the model from images (n, h, w, c) in [0, 1]."""
+        """Inputs of the model from images (n, h, w, c) as they are `seen`."""
         raise TypeError(f"{type(self).__name__} must define given(images, rng)")
 
     def wanted(self, images: np.ndarray) -> np.ndarray:
-        """Targets from images (n, h, w, c) in [0, 1]: mostly these images."""
+        """Targets from images (n, h, w, c) as they are `seen`: mostly these images."""
         return images
 
     def whole(self, images: np.ndarray) -> np.ndarray:
-        """The part of images (n, h, w, c) that is measured: all of it."""
+        """The part of images (n, h, w, c) that the model gets whole: all of it."""
         return images
 
     @property
@@ -55,8 +59,13 @@ class ImageRegression(Task):
 
     @property
     def grid(self) -> int:
-        """The tops and lefts of what is cut out of an image are multiples of this."""
+        """Tops, lefts and sides of what is cut out of an image are multiples of this."""
         return 1
+
+    @property
+    def border(self) -> int:
+        """Pixels along the borders of whole images that the yardsticks leave out."""
+        return 0
 
     def check(self, data: DataSet, loss: Any) -> None:
         """Refuse label noise, and a loss that needs larger patches."""
@@ -81,10 +90,13 @@ class ImageRegression(Task):
         patch, window = f"a patch, task.patch={self.patch}", "the window of SSIM"
         if self.margin:
             patch += f" and {self.margin} pixels on each side"
+        if self.border:
+            window += f" and {self.border} pixels on each side"
+        least = _multiple(SSIM_WINDOW + 2 * self.border, self.grid)
         small = [
             *_smaller("train", splits.train, self._cut, patch),
-            *_smaller("validation", splits.validation, SSIM_WINDOW, window),
-            *_smaller("test", splits.test, SSIM_WINDOW, window),
+            *_smaller("validation", splits.validation, least, window),
+            *_smaller("test", splits.test, least, window),
         ]
         if small:
             lines = "\n".join(small)
@@ -106,8 +118,9 @@ class ImageRegression(Task):
         if self.augment:
             turns = rng.integers(8, size=len(clean))
             clean, y = _turned(clean, turns), _turned(y, turns)
-        x = self.given(unit(clean), streams.rng("noise/train", epoch))
-        y = self.wanted(unit(y))
+        seen = self.seen(clean)
+        x = self.given(seen, streams.rng("noise/train", epoch))
+        y = self.wanted(seen if train.targets is None else self.seen(y))
         return EpochData(self._inner(x), self._inner(y), np.arange(len(x), dtype=np.int32))
 
     def batches(self, examples: Examples, streams: Streams, split: str) -> Sequence[Batch]:
@@ -120,20 +133,21 @@ class ImageRegression(Task):
 
     def batch(self, examples: Examples, i: int, rng: np.random.Generator) -> Batch:
         """An image of a split as a batch of one."""
-        clean = self.whole(unit(examples.inputs[i][None]))
+        clean = self.whole(self.seen(examples.inputs[i][None]))
         x, truth = self.given(clean, rng), self.wanted(clean)
         if examples.targets is None:
             return Batch(x, truth)
-        return Batch(x, self.wanted(self.whole(unit(examples.targets[i][None]))), truth=truth)
+        return Batch(x, self.wanted(self.whole(self.seen(examples.targets[i][None]))), truth=truth)
 
     def measure(self, predictions: list[np.ndarray], batches: Sequence[Batch]) -> dict[str, float]:
-        """Mean PSNR (dB), MSE, MAE and SSIM over the images, for a data range of 1."""
-        each = [
-            [yardsticks.REGRESSION[name](p, b.y).mean() for name in self.yardsticks]
-            for p, b in zip(predictions, batches, strict=True)
-        ]
-        means = map(np.mean, zip(*each, strict=True))
-        return {name: float(mean) for name, mean in zip(self.yardsticks, means, strict=True)}
+        """Mean of each yardstick over the images."""
+        each = [self.measured(p, b) for p, b in zip(predictions, batches, strict=True)]
+        return {name: float(np.mean([one[name] for one in each])) for name in self.yardsticks}
+
+    def measured(self, prediction: np.ndarray, batch: Batch) -> dict[str, float]:
+        """PSNR (dB), MSE, MAE and SSIM of an image without its border, for a data range of 1."""
+        inner, y = (_without(values, self.border) for values in (prediction, batch.y))
+        return {name: yardsticks.REGRESSION[name](inner, y).mean() for name in self.yardsticks}
 
     def exhibits(
         self, predictions: list[np.ndarray], batches: Sequence[Batch]
@@ -167,12 +181,12 @@ class ImageRegression(Task):
     @property
     def _cut(self) -> int:
         """Side of what is cut out of an image for a patch."""
-        return self.patch + 2 * self.margin
+        return _multiple(self.patch + 2 * self.margin, self.grid)
 
     def _inner(self, cut: np.ndarray) -> np.ndarray:
         """The patches in what was cut out, without the margin."""
         inside = np.s_[self.margin : self.margin + self.patch]
-        return cut[:, inside, inside] if self.margin else cut
+        return cut[:, inside, inside]
 
     def _places(self, train: Examples, rng: np.random.Generator) -> np.ndarray:
         """(image, top, left) of each cut, uniform over all places; shape (patches, 3)."""
@@ -208,6 +222,17 @@ def _smaller(split: str, part: Examples, least: int, why: str) -> Iterator[str]:
 def unit(image: np.ndarray) -> np.ndarray:
     """uint8 pixels as float32 in [0, 1]."""
     return image.astype(np.float32) / np.float32(255)
+
+
+def _multiple(least: int, of: int) -> int:
+    """The smallest multiple of a number that is not below `least`."""
+    return -(-least // of) * of
+
+
+def _without(images: np.ndarray, border: int) -> np.ndarray:
+    """Images (n, h, w, c) without so many pixels on each side."""
+    height, width = images.shape[1:3]
+    return images[:, border : height - border, border : width - border]
 
 
 def _centre(images: np.ndarray, side: int) -> np.ndarray:

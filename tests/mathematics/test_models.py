@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kexp.dropouts import NoDropout, Spatial, Standard
-from kexp.models import Convnet, DnCNN, UNet, seed_weights
+from kexp.models import DBSRCNN, Convnet, DnCNN, UNet, seed_weights
 from kexp.norms import Batch, Group, Layer, NoNorm
 from kexp.streams import Streams
 from tests.mathematics.backend import array, tensor, whole
@@ -133,6 +133,51 @@ def test_a_width_that_the_norm_cannot_take_is_refused(model, rule):
 def test_bad_parameters_are_refused_with_rule_and_value(model, keys, rule):
     with pytest.raises(ValueError, match=f"(?s){rule}"):
         model(**keys)
+
+
+# DBSRCNN
+
+
+def test_dbsrcnn_of_the_paper_has_105921_parameters():
+    model = DBSRCNN().build((None, None, 1), 1, NoDropout(), NoNorm())
+    assert parameters(model.trainable_variables) == 105_921
+    kernels = [layer.kernel.shape for layer in model.layers if hasattr(layer, "kernel")]
+    assert [tuple(shape) for shape in kernels] == [
+        *((9, 9, 1, 32), (5, 5, 32, 32)),
+        *((5, 5, 64, 32), (5, 5, 32, 32), (5, 5, 32, 1)),
+    ]
+
+
+def test_dbsrcnn_joins_the_first_two_layers():
+    """With all other kernels zero, the output is that of the first layer or of the second."""
+    image = np.random.default_rng(0).random((1, 21, 18, 1), np.float32)
+    model = small(model=DBSRCNN(width=4))
+    first = array(keras.Model(model.inputs, model.get_layer("relu_1").output)(tensor(image)))
+    second = array(keras.Model(model.inputs, model.get_layer("relu_2").output)(tensor(image)))
+    for number in (3, 4):
+        kernel = np.zeros(model.get_layer(f"conv_{number}").kernel.shape, np.float32)
+        kernel[2, 2, :4] = np.eye(4)
+        model.get_layer(f"conv_{number}").kernel.assign(kernel)
+    for maps, at in ((first, 0), (second, 4)):
+        kernel = np.zeros((5, 5, 8, 4), np.float32)
+        kernel[2, 2, at : at + 4] = np.eye(4)
+        model.get_layer("conv_3").kernel.assign(kernel)
+        last = np.zeros((5, 5, 4, 1), np.float32)
+        last[2, 2] = 1
+        model.get_layer("output").kernel.assign(last)
+        expected = maps.sum(axis=-1, keepdims=True)
+        np.testing.assert_allclose(array(model(tensor(image))), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_norm_and_dropout_in_dbsrcnn_stand_where_they_do_in_others():
+    model = small(norm=Batch(), dropout=Standard(), model=DBSRCNN(width=4))
+    assert [layer.name for layer in model.layers[1:]] == [
+        *("conv_1", "norm_1", "relu_1"),
+        *("conv_2", "norm_2", "relu_2", "join"),
+        *("conv_3", "norm_3", "relu_3"),
+        *("conv_4", "norm_4", "relu_4"),
+        *("dropout", "output"),
+    ]
 
 
 # Initial weights
