@@ -59,6 +59,8 @@ YARDSTICKS = {
         Yardstick("mae", "MAE"),
         Yardstick("psnr", "PSNR", higher_is_better=True, unit="dB"),
         Yardstick("ssim", "SSIM", higher_is_better=True),
+        Yardstick("abs_rel", "absolute relative error", unit="%"),
+        Yardstick("delta1", "δ < 1.25", higher_is_better=True, unit="%"),
     )
 }
 

@@ -6,6 +6,7 @@ from kexp.data.digits import Digits
 from kexp.data.folder import Folder
 from kexp.data.mnist import Mnist
 from kexp.data.photos import Photos
+from kexp.data.scenes import Scenes
 from kexp.data.tables import BreastCancer, Diabetes, Polynomial
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "Mnist",
     "Photos",
     "Polynomial",
+    "Scenes",
     "Splits",
 ]
