@@ -42,7 +42,17 @@ TINY_DENOISER = (
     "training.batch_size=8",
     "training.epochs=2",
 )
+TINY_DEPTH = (
+    "task=depth",
+    "data.examples=20",
+    "data.side=16",
+    "model.levels=1",
+    "model.width=8",
+    "training.batch_size=4",
+    "training.epochs=2",
+)
 TINY = {
+    "depth": TINY_DEPTH,
     "mnist_convnet": TINY_CLASSIFIER,
     "denoise": TINY_DENOISER,
     "binary": ("task=binary", "training.epochs=2"),

@@ -2,6 +2,7 @@
 
 from kexp.data.archive import Archive
 from kexp.data.base import Collection, DataSet, Examples, Splits
+from kexp.data.depth_folder import DepthFolder
 from kexp.data.digits import Digits
 from kexp.data.folder import Folder
 from kexp.data.mnist import Mnist
@@ -14,6 +15,7 @@ __all__ = [
     "BreastCancer",
     "Collection",
     "DataSet",
+    "DepthFolder",
     "Diabetes",
     "Digits",
     "Examples",

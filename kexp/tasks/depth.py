@@ -21,6 +21,9 @@ MOST_VALUES = 2**20
 """Most values (pixels by channels) of a batch to measure."""
 
 MOST_EXHIBITS = 3
+SHORTEST, LONGEST = 1e-6, 1e9
+"""Depths in metres whose inverse, too, is a sensible number in float32."""
+
 NEAR = 0.01
 """The quantile of the known depths of the training split that an inverse depth of 1 stands for."""
 
@@ -170,10 +173,13 @@ def _check_depths(part: Examples) -> None:
         )
     for number, depth in enumerate(part.depths):
         known = depth[~np.isnan(depth)]
-        if not known.size or not (known > 0).all() or not np.isfinite(known).all():
+        if not known.size:
+            raise DataError(f"no depth is known in the example {part.name(number)}")
+        if not SHORTEST <= known.min() <= known.max() <= LONGEST:
             raise DataError(
-                f"depths must be positive and finite, or NaN where they are unknown, and some must "
-                f"be known; not so in the example {part.name(number)}"
+                f"depths must be from {SHORTEST:g} to {LONGEST:g} metres, or NaN where they are "
+                f"unknown, got {known.min():g} to {known.max():g} in the example "
+                f"{part.name(number)}"
             )
 
 
