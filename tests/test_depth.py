@@ -458,7 +458,7 @@ def test_pictures_are_aligned_and_black_where_unknown() -> None:
     [
         (["data.label_noise=0.1"], "for depths use data.outliers"),
         (["loss=ssim"], "loss=ssim is for image regression, but task=depth is depth regression"),
-        (["model=dncnn"], "model can be unet"),
+        (["model=dncnn"], "model can be unet, unet_deep"),
         (["data=photos"], "data can be depth_folder, scenes"),
         (["data=depth_folder"], "data.path must be given"),
         (

@@ -53,6 +53,7 @@ RANDOM = {
     "mnist_convnet": ("norm=batch", "regularizer=l1", "data.label_noise=0.2"),
     "denoise": ("loss=adaptive", "norm=decorrelated", "dropout=spatial", "data.outliers=0.1"),
     "binary": ("dropout=dropconnect", "norm=batch", "training.mc_passes=3"),
+    "depth": ("data.outliers=0.1", "dropout=spatial", "norm=batch", "training.mc_passes=2"),
     "ridge": ("data.outliers=0.1", "loss=huber", "optimizer=sgd"),
 }
 
@@ -62,7 +63,7 @@ RANDOM = {
     [
         "mnist_convnet",
         "denoise",
-        *(pytest.param(t, marks=pytest.mark.slow) for t in ("binary", "ridge")),
+        *(pytest.param(t, marks=pytest.mark.slow) for t in ("binary", "depth", "ridge")),
     ],
 )
 def test_f37_same_seed_twice_is_identical(task: str, folder: Path) -> None:
