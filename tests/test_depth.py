@@ -268,7 +268,9 @@ def motorcycle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("loss", ["ssi_trimmed", "mse"])
+@pytest.mark.parametrize(
+    "loss", ["ssi_trimmed", *(pytest.param(o, marks=pytest.mark.slow) for o in ("mse", "ssi"))]
+)
 def test_a_photograph_of_which_some_depths_are_unknown(
     loss: str, motorcycle: Path, tmp_path: Path
 ) -> None:
@@ -495,7 +497,16 @@ def test_data_without_depths_are_refused() -> None:
 
 LOSSES = fitting("loss", "depth regression")
 PAIRS = list(itertools.product(("none", "l2"), ("none", "standard"), ("none", "batch")))
-COVERING = [(loss, *PAIRS[i % len(PAIRS)]) for i, loss in enumerate(LOSSES)]
+QUICK = {"ssi": PAIRS[0], "ssi_trimmed": PAIRS[3], "mse": PAIRS[5], "adaptive": PAIRS[6]}
+"""Of the other choices, every pair is once with one of these losses."""
+
+COVERING = [
+    *((loss, *others) for loss, others in QUICK.items()),
+    *(
+        pytest.param((loss, *PAIRS[i % len(PAIRS)]), marks=pytest.mark.slow)
+        for i, loss in enumerate(sorted(set(LOSSES) - set(QUICK)))
+    ),
+]
 
 
 def trains(folder: Path, loss: str, regularizer: str, dropout: str, norm: str) -> None:
@@ -508,8 +519,13 @@ def trains(folder: Path, loss: str, regularizer: str, dropout: str, norm: str) -
 
 @pytest.mark.parametrize("choices", COVERING, ids="-".join)
 def test_every_loss_trains(choices: tuple[str, ...], folder: Path) -> None:
-    assert len(COVERING) >= len(PAIRS)
     trains(folder, *choices)
+
+
+def test_every_pair_of_the_other_choices_is_among_the_quick() -> None:
+    for one, other in itertools.combinations(range(3), 2):
+        assert len({(choices[one], choices[other]) for choices in QUICK.values()}) == 4
+    assert len(COVERING) == len(LOSSES) and set(QUICK) < set(LOSSES)
 
 
 @pytest.mark.slow
