@@ -60,6 +60,8 @@ YARDSTICKS = {
         Yardstick("psnr", "PSNR", higher_is_better=True, unit="dB"),
         Yardstick("ssim", "SSIM", higher_is_better=True),
         Yardstick("delta_e", "ΔE₀₀"),
+        Yardstick("abs_rel", "absolute relative error", unit="%"),
+        Yardstick("delta1", "δ < 1.25", higher_is_better=True, unit="%"),
     )
 }
 

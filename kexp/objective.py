@@ -19,11 +19,12 @@ class Objective:
 
     Every number of the loss and the regularizer (λ, δ, …) becomes a non-trainable variable, so
     that a compiled program serves all its values. What the loss itself learns (`learned`) is
-    trained along with the model's variables.
+    trained along with the model's variables. Where targets are `partial`, NaN in them is unknown.
     """
 
-    def __init__(self, model: keras.Model, loss: Any, regularizer: Any):
+    def __init__(self, model: keras.Model, loss: Any, regularizer: Any, partial: bool = False):
         self.model = model
+        self.partial = partial
         self.loss, self.loss_numbers = with_variables(loss)
         self.regularizer, self.regularizer_numbers = with_variables(regularizer)
         self.learned = _learned(self.loss, model.output_shape[-1])
@@ -70,7 +71,13 @@ class Objective:
 
     def fit(self, y: Any, y_hat: Any) -> Any:
         """Mean of L over the samples, without the penalty: a scalar."""
-        return keras.ops.mean(self.loss(y, y_hat))
+        return keras.ops.mean(self.losses(y, y_hat))
+
+    def losses(self, y: Any, y_hat: Any) -> Any:
+        """L of each sample, shape (n,); a user's plain class gets partial targets as they are."""
+        if self.partial and isinstance(self.loss, Loss):
+            return self.loss.of_known(y, y_hat)
+        return self.loss(y, y_hat)
 
     def penalty(self) -> Any:
         """λR(θ), the sum over the kernels that are regularized: a scalar."""

@@ -60,7 +60,17 @@ TINY_COLOURISER = (
     "training.batch_size=8",
     "training.epochs=2",
 )
+TINY_DEPTH = (
+    "task=depth",
+    "data.examples=20",
+    "data.side=16",
+    "model.levels=1",
+    "model.width=8",
+    "training.batch_size=4",
+    "training.epochs=2",
+)
 TINY = {
+    "depth": TINY_DEPTH,
     "mnist_convnet": TINY_CLASSIFIER,
     "denoise": TINY_DENOISER,
     "deblur_sr": TINY_DEBLURRER,

@@ -246,6 +246,33 @@ def ssi(y, y_hat, trim, gradient_weight, scales):
     return np.array(losses)
 
 
+def ssi_known(y, y_hat, trim, gradient_weight, scales):
+    """The same over the pixels whose y is not NaN; M counts those of the scale."""
+    losses = []
+    for depth, guess in zip(np.asarray(y, float), np.asarray(y_hat, float), strict=True):
+        there = {place for place in np.ndindex(*depth.shape) if not np.isnan(depth[place])}
+        aligned = []
+        for values in (guess, depth):
+            away = {p: values[p] - np.median([values[q] for q in there]) for p in there}
+            spread = sum(map(abs, away.values())) / len(there)
+            aligned.append({p: v / spread for p, v in away.items()})
+        r = {p: aligned[0][p] - aligned[1][p] for p in there}
+        kept = int((1 - trim) * len(there) + 1e-9)
+        loss = sum(sorted(map(abs, r.values()))[:kept]) / (2 * len(there))
+        for scale in range(scales):
+            step = 2**scale
+            of_scale = {p for p in there if p[0] % step == 0 and p[1] % step == 0}
+            slopes = sum(
+                abs(r[i, j, c] - r[before])
+                for i, j, c in of_scale
+                for before in ((i - step, j, c), (i, j - step, c))
+                if before in of_scale
+            )
+            loss += gradient_weight * slopes / max(len(of_scale), 1)
+        losses.append(loss)
+    return np.array(losses)
+
+
 # Penalties of one array of weights
 
 

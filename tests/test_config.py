@@ -27,6 +27,7 @@ OPTIONS = [(group, option) for group, options in groups().items() for option in 
 TASKS = groups()["task"]
 REQUIRED = {
     "data=folder": ["data.path=photos"],
+    "data=depth_folder": ["data.path=photos"],
     "data=archive": ["data.train=photos.npz"],
     "model=convnet": ["data=digits"],
     "norm=instance": ["data=digits", "model=convnet"],

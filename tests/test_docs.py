@@ -16,7 +16,7 @@ from kexp.cli import main
 from kexp.sweeps.launching import OWN
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands_of(page: Path) -> list[list[str]]:

@@ -55,6 +55,7 @@ RANDOM = {
     "deblur_sr": ("loss=adaptive", "norm=batch", "dropout=spatial", "data.outliers=0.1"),
     "colorize": ("loss=tukey", "norm=batch", "dropout=standard", "data.outliers=0.1"),
     "binary": ("dropout=dropconnect", "norm=batch", "training.mc_passes=3"),
+    "depth": ("data.outliers=0.1", "dropout=spatial", "norm=batch", "training.mc_passes=2"),
     "ridge": ("data.outliers=0.1", "loss=huber", "optimizer=sgd"),
 }
 
@@ -66,7 +67,7 @@ RANDOM = {
         "denoise",
         *(
             pytest.param(t, marks=pytest.mark.slow)
-            for t in ("deblur_sr", "colorize", "binary", "ridge")
+            for t in ("deblur_sr", "colorize", "binary", "depth", "ridge")
         ),
     ],
 )

@@ -69,7 +69,7 @@ def test_every_choice_trains(task: str, choices: tuple[str, ...], folder: Path) 
     assert (summary["last"]["penalty"] > 0) == (regularizer not in NO_PENALTY)
 
 
-@pytest.mark.parametrize("task", [*KINDS, "deblur_sr", "colorize"])
+@pytest.mark.parametrize("task", [*KINDS, "deblur_sr", "colorize", "depth"])
 def test_record_is_complete(task: str, folder: Path) -> None:
     summary = kexp.run(*tiny(task, folder), quiet=True)
     run = the_run(folder)
@@ -96,7 +96,7 @@ def test_record_is_complete(task: str, folder: Path) -> None:
     assert [epoch["epoch"] for epoch in epochs] == [1, 2]
     for epoch in epochs:
         for name, gap in epoch["gap"].items():
-            sign = -1 if name in ("psnr", "ssim") else 1
+            sign = -1 if name in ("psnr", "ssim", "delta1") else 1
             difference = epoch["validation"][name] - epoch["probe"][name]
             assert gap == pytest.approx(sign * difference)
 

@@ -2,10 +2,12 @@
 
 from kexp.data.archive import Archive
 from kexp.data.base import Collection, DataSet, Examples, Splits
+from kexp.data.depth_folder import DepthFolder
 from kexp.data.digits import Digits
 from kexp.data.folder import Folder
 from kexp.data.mnist import Mnist
 from kexp.data.photos import ColourPhotos, Photos
+from kexp.data.scenes import Scenes
 from kexp.data.tables import BreastCancer, Diabetes, Polynomial
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "Collection",
     "ColourPhotos",
     "DataSet",
+    "DepthFolder",
     "Diabetes",
     "Digits",
     "Examples",
@@ -21,5 +24,6 @@ __all__ = [
     "Mnist",
     "Photos",
     "Polynomial",
+    "Scenes",
     "Splits",
 ]

@@ -25,9 +25,10 @@ class Examples:
     `inputs` are images, an array (n, h, w, c), some `Rows` of one or a list of arrays (h, w, c),
     uint8 (or uint16 scaled down, see `kexp.data.images`), or features, float32 of shape (n, d).
     `labels` are class numbers, shape (n,), and `values` numbers to predict, float32 of shape
-    (n, 1), where there are any; `expected` is E[y|x] of these where it is known. `targets` are what
-    the model is trained on where that is not the truth: labels with noise, images or values with
-    outliers. `digests` are those of `digest`, of each input, where they are known already.
+    (n, 1), where there are any; `expected` is E[y|x] of these where it is known. `depths` are maps
+    in metres, float32 of shape (n, h, w, 1), NaN where the depth is unknown. `targets` are what
+    the model is trained on where that is not the truth: labels with noise, images, values or depths
+    with outliers. `digests` are those of `digest`, of each input, where they are known already.
     """
 
     inputs: Any
@@ -37,6 +38,7 @@ class Examples:
     values: np.ndarray | None = None
     expected: np.ndarray | None = None
     digests: list[bytes] | None = None
+    depths: Any = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -66,6 +68,7 @@ class Examples:
             targets=_take(self.targets, index),
             values=_take(self.values, index),
             expected=_take(self.expected, index),
+            depths=_take(self.depths, index),
         )
 
 
@@ -80,12 +83,12 @@ class Collection:
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 over the inputs, labels and values of every split."""
+        """SHA-256 over the inputs, labels, values and depths of every split."""
         whole = hashlib.sha256()
         for part in (self.train, self.validation, self.test):
             for found in part.hashed() if part else ():
                 whole.update(found)
-            for truth in (part.labels, part.values) if part else ():
+            for truth in (part.labels, part.values, part.depths) if part else ():
                 if truth is not None:
                     whole.update(np.ascontiguousarray(truth).data)
         return whole.hexdigest()
@@ -170,7 +173,8 @@ def corrupt(train: Examples, data: DataSet, classes: int, streams: Streams) -> E
     """`train` with label noise or outliers in its targets, as `data` asks for.
 
     An outlier in an image is a value replaced by a uniform one from 0 to 255; in values it is one
-    replaced by a uniform one from 5 standard deviations below their mean to 5 above.
+    replaced by a uniform one from 5 standard deviations below their mean to 5 above. In depths it
+    is one with a uniform inverse, from that of the 99 % quantile of all known ones to that of 1 %.
     """
     if data.label_noise and train.labels is not None:
         if classes < 2:
@@ -180,6 +184,10 @@ def corrupt(train: Examples, data: DataSet, classes: int, streams: Streams) -> E
     if data.outliers and train.values is not None:
         rng = streams.rng("outliers")
         return dataclasses.replace(train, targets=replace_values(train.values, data.outliers, rng))
+    if data.outliers and train.depths is not None:
+        rng = streams.rng("outliers")
+        depths = replace_depths(np.asarray(train.depths), data.outliers, rng)
+        return dataclasses.replace(train, targets=depths)
     if data.outliers:
         rng = streams.rng("outliers")
         images = [replace_pixels(image, data.outliers, rng) for image in train.inputs]
@@ -209,6 +217,14 @@ def replace_values(values: np.ndarray, share: float, rng: np.random.Generator) -
     far = 5 * values.std()
     uniform = rng.uniform(values.mean() - far, values.mean() + far, values.shape)
     return np.where(rng.random(values.shape) < share, uniform, values).astype(values.dtype)
+
+
+def replace_depths(depths: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """`depths` with each known one replaced, with probability `share`, by a uniform inverse one."""
+    far, near = 1 / np.nanquantile(depths, (0.99, 0.01))
+    uniform = 1 / rng.uniform(far, near, depths.shape)
+    chosen = (rng.random(depths.shape) < share) & ~np.isnan(depths)
+    return np.where(chosen, uniform, depths).astype(depths.dtype)
 
 
 def _refuse_twins(collection: Collection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Collection as CollectionOf
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,7 +63,7 @@ class Folder(DataSet):
         where the images lie in no class folders.
         """
         root = self._find(folder)
-        parts = _Listing(root).parts()
+        parts = Listing(root).parts()
         classes = _classes(root, parts)
         number = {name: i for i, name in enumerate(classes)}
         files = [file for part in parts.values() for file in part.files]
@@ -91,15 +92,20 @@ class Folder(DataSet):
     def _find(self, folder: Path) -> Path:
         if not self.path:
             raise ConfigError("data=folder needs data.path=DIR, the folder of your images")
-        path = Path(os.path.expanduser(self.path))
-        places = [Path.cwd() / path] if path.is_absolute() else [Path.cwd() / path, folder / path]
-        for place in places:
-            if place.is_dir():
-                return place
-        looked = " and ".join(repr(str(place)) for place in places)
-        if any(place.exists() for place in places):
-            raise DataError(f"data.path={self.path!r} must be a folder, not a file: {looked}")
-        raise DataMissing(f"data.path={self.path!r} does not exist: looked for {looked}")
+        return found_folder(self.path, folder)
+
+
+def found_folder(path: str, folder: Path) -> Path:
+    """The folder that `data.path` names, in the current directory or in the data directory."""
+    given = Path(os.path.expanduser(path))
+    places = [Path.cwd() / given] if given.is_absolute() else [Path.cwd() / given, folder / given]
+    for place in places:
+        if place.is_dir():
+            return place
+    looked = " and ".join(repr(str(place)) for place in places)
+    if any(place.exists() for place in places):
+        raise DataError(f"data.path={path!r} must be a folder, not a file: {looked}")
+    raise DataMissing(f"data.path={path!r} does not exist: looked for {looked}")
 
 
 @dataclass
@@ -110,11 +116,12 @@ class _Part:
     labels: list[str] = field(default_factory=list)
 
 
-class _Listing:
+class Listing:
     """Walks the folder, at most split/class/file deep, and keeps account of what it leaves out."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, suffixes: CollectionOf[str] = SUFFIXES):
         self.root = root
+        self.suffixes = suffixes
         self.real = Path(os.path.realpath(root))
         self.skipped: defaultdict[str, list[str]] = defaultdict(list)
         self.leaving: list[str] = []
@@ -122,17 +129,21 @@ class _Listing:
 
     def parts(self) -> dict[str, _Part]:
         """The files of each split; `DataError` for symlinks that leave and for empty folders."""
-        folders, files = self._entries(self.root)
+        folders, files = self.entries(self.root)
         splits = _splits(self.root, folders)
         if splits:
             self._skip("images beside the folders of the splits", files)
-            parts = {role: self._part(f, *self._entries(f)) for role, f in splits.items()}
+            parts = {role: self._part(f, *self.entries(f)) for role, f in splits.items()}
         else:
             parts = {"train": self._part(self.root, folders, files)}
+        self.close()
+        return parts
+
+    def close(self) -> None:
+        """Raise `DataError` for what cannot be used, and warn of what is skipped."""
         self._complain()
         for kind, names in self.skipped.items():
             warn_of(f"{kind} skipped in {str(self.root)!r}", names)
-        return parts
 
     def _complain(self) -> None:
         if self.leaving:
@@ -154,14 +165,14 @@ class _Listing:
         self._skip("images beside class folders", files)
         part = _Part()
         for folder in folders:
-            deeper, files = self._entries(folder)
+            deeper, files = self.entries(folder)
             self._skip("folders below a class folder", deeper)
             part.files += self._some(folder, files)
             part.labels += [folder.name] * len(files)
         return part
 
-    def _entries(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """Subfolders and image files of a folder, sorted by name."""
+    def entries(self, folder: Path) -> tuple[list[Path], list[Path]]:
+        """Subfolders of a folder, and files with one of the suffixes, sorted by name."""
         folders: list[Path] = []
         files: list[Path] = []
         try:
@@ -175,7 +186,7 @@ class _Listing:
                 self.leaving.append(repr(self._name(entry)))
             elif entry.is_dir():
                 folders.append(entry)
-            elif entry.suffix.lower() in SUFFIXES:
+            elif entry.suffix.lower() in self.suffixes:
                 files.append(entry)
             else:
                 self._skip("files that are no images", [entry])

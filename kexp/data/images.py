@@ -116,11 +116,11 @@ def _read(file: Path, colour: Colour, side: int | None, notes: dict[str, list[st
         plain = _plain(image).convert("L" if colour == "grey" else "RGB")
     for kind in kinds:
         notes[kind].append(str(file))
-    pixels = np.array(plain if side is None else _square(plain, side))
+    pixels = np.array(plain if side is None else square(plain, side))
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _square(image: Image.Image, side: int) -> Image.Image:
+def square(image: Image.Image, side: int) -> Image.Image:
     """The central square, resized. Cut first: else the filter looks beyond the square's edge."""
     short = min(image.size)
     left, top = (image.width - short) // 2, (image.height - short) // 2

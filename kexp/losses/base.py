@@ -23,6 +23,13 @@ class Loss:
         """The loss of each sample, shape (n,). The caller takes the mean."""
         raise TypeError(f"{type(self).__name__} must define __call__(y, y_hat)")
 
+    def of_known(self, y: Any, y_hat: Any) -> Any:
+        """The same, of those elements alone whose target is known: elsewhere y is NaN.
+
+        A task with partly known targets (see `kexp.tasks.Task.partial`) asks for this one.
+        """
+        return self(y, y_hat)
+
     def check_side(self, key: str, side: int) -> None:
         """Raise `ValueError` where images of `side` pixels (config key `key`) are too small."""
 
@@ -102,6 +109,17 @@ class RegressionLoss(Loss):
         reduce = keras.ops.mean if self.elements == "mean" else keras.ops.sum
         return reduce(rho, axis=axes) if axes else rho
 
+    def of_known(self, y: Any, y_hat: Any) -> Any:
+        """The same over the elements whose y is not NaN; 0 for a sample without any."""
+        check_same_shape(y, y_hat)
+        ops, known = keras.ops, is_known(y)
+        residual = ops.where(known, ops.subtract(y_hat, ops.where(known, y, 0.0)), 0.0)
+        if self.elements == "norm":
+            return self.rho(norm(residual))
+        axes = tuple(range(1, len(y.shape)))
+        total = ops.sum(ops.where(known, self.rho(residual), 0.0), axis=axes)
+        return total if self.elements == "sum" else total / counted(known, axes, total.dtype)
+
     def rho(self, residual: Any) -> Any:
         """ρ(r), elementwise, the shape of `residual`."""
         raise TypeError(f"{type(self).__name__} must define rho(residual)")
@@ -114,6 +132,17 @@ def check_same_shape(y: Any, y_hat: Any) -> None:
             f"target and prediction must have the same shape, got target {tuple(y.shape)} "
             f"and prediction {tuple(y_hat.shape)}; kexp never broadcasts one to the other"
         )
+
+
+def is_known(y: Any) -> Any:
+    """Which elements of a target are not NaN, the shape of `y`."""
+    return keras.ops.logical_not(keras.ops.isnan(y))
+
+
+def counted(known: Any, axes: tuple[int, ...], dtype: Any, keepdims: bool = False) -> Any:
+    """How many elements are known, a number ≥ 1 to divide by."""
+    ops = keras.ops
+    return ops.maximum(ops.sum(ops.cast(known, dtype), axis=axes, keepdims=keepdims), 1.0)
 
 
 def norm(residual: Any) -> Any:

@@ -5,6 +5,7 @@ All take target and prediction of one shape (n, h, w, c), where 1.0 is the data 
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
@@ -13,7 +14,7 @@ from pydantic import Field
 
 from kexp.choice import Count, NonNegative, ProperShare, choice
 from kexp.lazy import keras
-from kexp.losses.base import Loss, check_same_shape
+from kexp.losses.base import Loss, check_same_shape, counted, is_known
 from kexp.losses.regression import absolute
 
 WINDOW = 11
@@ -82,6 +83,57 @@ def trimmed_mean(values: Any, trim: Any) -> Any:
     return ops.sum(ops.sort(values, axis=-1) * kept, axis=-1) / count
 
 
+def aligned_known(depth: Any, known: Any) -> Any:
+    """`aligned` by median and mean deviation of the known pixels alone; 0 where unknown."""
+    ops = keras.ops
+    axes = tuple(range(1, len(depth.shape)))
+    median = ops.reshape(median_known(depth, known), (-1, *(1 for _ in axes)))
+    centred = ops.where(known, depth - median, 0.0)
+    count = counted(known, axes, depth.dtype, keepdims=True)
+    spread = ops.sum(absolute(centred), axis=axes, keepdims=True) / count
+    return centred / ops.maximum(spread, LEAST_SPREAD)
+
+
+def median_known(depth: Any, known: Any) -> Any:
+    """Median over the known pixels of each image, shape (n, 1); 0 where none is."""
+    ops = keras.ops
+    size = math.prod(depth.shape[1:])
+    rows, known = ops.reshape(depth, (-1, size)), ops.reshape(known, (-1, size))
+    ordered = ops.sort(ops.where(known, rows, np.inf), axis=-1)
+    count = ops.sum(ops.cast(known, "int32"), axis=-1, keepdims=True)
+    middle = ops.concatenate([ops.maximum(count - 1, 0) // 2, count // 2], axis=-1)
+    two = ops.take_along_axis(ordered, ops.minimum(middle, size - 1), axis=-1)
+    return ops.mean(ops.where(count > 0, two, 0.0), axis=-1, keepdims=True)
+
+
+def trimmed_mean_known(values: Any, known: Any, trim: Any) -> Any:
+    """`trimmed_mean` over the known ones of the values (n, m), which are 0 elsewhere; shape (n,).
+
+    Sorted, the unknown ones come first, add nothing, and leave the ranks of the others behind them.
+    """
+    ops = keras.ops
+    size = values.shape[-1]
+    count = ops.sum(ops.cast(known, values.dtype), axis=-1, keepdims=True)
+    ranks = ops.arange(1, size + 1, dtype=values.dtype) - (size - count)
+    kept = ops.cast(ranks <= (1.0 - trim) * count + 0.02, values.dtype)
+    total = ops.sum(ops.sort(values, axis=-1) * kept, axis=-1)
+    return total / ops.maximum(count[:, 0], 1.0)
+
+
+def gradient_term_known(residual: Any, known: Any, scales: int) -> Any:
+    """`gradient_term` of neighbours that are both known, over the known pixels of each scale."""
+    ops, total = keras.ops, 0.0
+    for scale in range(scales):
+        part, there = residual[:, :: 2**scale, :: 2**scale], known[:, :: 2**scale, :: 2**scale]
+        count = counted(there, (1, 2, 3), part.dtype)
+        for one, other in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :, 1:], np.s_[:, :, :-1])):
+            both = ops.logical_and(there[one], there[other])
+            if 0 not in both.shape[1:]:
+                steps = ops.where(both, part[one] - part[other], 0.0)
+                total = total + ops.sum(absolute(steps), axis=(1, 2, 3)) / count
+    return total
+
+
 def gradient_term(residual: Any, scales: int) -> Any:
     """Σ_k mean(|∇x R_k| + |∇y R_k|), R_k every 2^k-th pixel of R (eq. 11); shape (n,)."""
     total = 0.0
@@ -102,6 +154,11 @@ class ImageLoss(Loss):
 
     def __call__(self, y: Any, y_hat: Any) -> Any:
         """Loss of each image, shape (n,). Raises `ValueError` where the shapes do not fit."""
+        self.check_images(y, y_hat)
+        return self.of_images(y, y_hat)
+
+    def check_images(self, y: Any, y_hat: Any) -> None:
+        """Raise `ValueError` where the shapes do not fit."""
         check_same_shape(y, y_hat)
         if len(y.shape) != 4:
             raise ValueError(
@@ -111,7 +168,6 @@ class ImageLoss(Loss):
         for side in (*y.shape[1:3], *y_hat.shape[1:3]):
             if side is not None:
                 self.check_side("an image side", side)
-        return self.of_images(y, y_hat)
 
     def of_images(self, y: Any, y_hat: Any) -> Any:
         """Loss of each image, shape (n,), for shapes that are known to fit."""
@@ -183,7 +239,8 @@ class ScaleShiftInvariant(ImageLoss):
     the M pixels, of which the largest `trim` share is left out (0 ≤ trim < 1; 0.2 is the trimmed
     loss of the paper), plus `gradient_weight` ≥ 0 times the mean gradient of d̂ − d̂* over `scales`
     scales. It says nothing of the absolute level: a network that must restore an image's
-    brightness needs another loss. Ranftl et al. 2022 (MiDaS), equations 5 to 11.
+    brightness needs another loss. Of a map that is known in part, all of this is of its known
+    pixels alone. Ranftl et al. 2022 (MiDaS), equations 5 to 11.
     """
 
     targets: ClassVar[tuple[str, ...]] = ("image regression", "depth regression")
@@ -211,6 +268,18 @@ class ScaleShiftInvariant(ImageLoss):
         sizes = absolute(ops.reshape(residual, (-1, pixels)))
         gradients = gradient_term(residual, self.scales)
         return 0.5 * trimmed_mean(sizes, self.trim) + self.gradient_weight * gradients
+
+    def of_known(self, y: Any, y_hat: Any) -> Any:
+        """The same over the pixels whose y is not NaN; 0 for a map without any."""
+        self.check_images(y, y_hat)
+        ops, known = keras.ops, is_known(y)
+        truth = aligned_known(ops.where(known, y, 0.0), known)
+        residual = aligned_known(y_hat, known) - truth
+        pixels = math.prod(residual.shape[1:])
+        sizes, there = (ops.reshape(v, (-1, pixels)) for v in (absolute(residual), known))
+        gradients = gradient_term_known(residual, known, self.scales)
+        fit = 0.5 * trimmed_mean_known(sizes, there, self.trim)
+        return fit + self.gradient_weight * gradients
 
 
 def _blurred(images: Any) -> Any:

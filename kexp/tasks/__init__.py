@@ -5,6 +5,7 @@ from kexp.tasks.classification import Binary, MnistConvnet
 from kexp.tasks.colorize import Colorize
 from kexp.tasks.deblur_sr import DeblurSr
 from kexp.tasks.denoise import Denoise
+from kexp.tasks.depth import Depth
 from kexp.tasks.images import ImageRegression
 from kexp.tasks.ridge import Ridge
 
@@ -14,6 +15,7 @@ __all__ = [
     "Colorize",
     "DeblurSr",
     "Denoise",
+    "Depth",
     "EpochData",
     "ImageRegression",
     "MnistConvnet",

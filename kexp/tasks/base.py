@@ -52,6 +52,9 @@ class Task:
     yardsticks: ClassVar[tuple[str, ...]]
     """The yardsticks it is measured by, the one for the verdict first."""
 
+    partial: ClassVar[bool] = False
+    """Whether targets may be known in part, NaN elsewhere: no loss and no yardstick sees that."""
+
     def check(self, data: DataSet, loss: Any) -> None:
         """Raise `ValueError` where the data set or the loss cannot be used. Loads nothing."""
 

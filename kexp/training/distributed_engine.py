@@ -42,7 +42,7 @@ class DistributedEngine(GraphEngine):
         x, y = x[first:last], y[first:last]
         trainable = self.objective.trainable
         with tf.GradientTape() as tape:
-            losses = self.objective.loss(y, self.objective.output(x, training=True))
+            losses = self.objective.losses(y, self.objective.output(x, training=True))
             value = weight * tf.reduce_sum(losses) + self.objective.penalty() / replicas
             scaled = self.optimizer.scale_loss(value)
         gradients = tape.gradient(scaled, [variable.value for variable in trainable])

@@ -49,7 +49,7 @@ class KerasEngine:
     def _measured(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         prediction = self.predict(x)
         tensors = map(keras.ops.convert_to_tensor, (y, prediction))
-        return prediction, keras.ops.convert_to_numpy(self.objective.loss(*tensors))
+        return prediction, keras.ops.convert_to_numpy(self.objective.losses(*tensors))
 
     def penalty(self) -> float:
         """λR(θ) of the present weights."""

@@ -34,7 +34,8 @@ SHARE = 0.8
 def fitting(e: Any, shapes: tuple, data: EpochData) -> tuple[int, str]:
     """How many runs like `e` the device holds at once, at least 1; and why, in words."""
     network = fresh_model(e.model, shapes, e.dropout, e.norm, Streams(e.seed))
-    objective, optimizer = Objective(network, e.loss, e.regularizer), optimizer_of(e)
+    objective = Objective(network, e.loss, e.regularizer, e.task.partial)
+    optimizer = optimizer_of(e)
     built(objective, optimizer)
     shared, own = _data_bytes(data)
     batch = (min(e.training.batch_size, len(data.order)), *data.x.shape[1:])

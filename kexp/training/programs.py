@@ -34,7 +34,7 @@ class Program:
 
     def __init__(self, e: Any, shapes: tuple, streams: Streams, model: Any, make: Callable):
         network = fresh_model(model, shapes, e.dropout, e.norm, streams, e.training.precision)
-        self.objective = Objective(network, e.loss, e.regularizer)
+        self.objective = Objective(network, e.loss, e.regularizer, e.task.partial)
         self.optimizer = optimizer_of(e)
         self.engine: Any = make(self.objective, self.optimizer, e.backend.compiles(network))
         self._start = [checkpoint.values(group) for group in self._groups]

@@ -202,7 +202,7 @@ class VectorEngine:
     def _inference(self, values: Any, seat: Any, x: Any, y: Any) -> Any:
         with self.scope([value[seat] for value in values]):
             prediction = self.objective.output(as_input(x), training=False)
-            return prediction, self.objective.loss(y, prediction)
+            return prediction, self.objective.losses(y, prediction)
 
     def _slopes_of(self, values: Any, seat: Any, x: Any, y: Any, loss: Any) -> Any:
         with self.scope([value[seat] for value in values]):

@@ -420,6 +420,7 @@ def test_bad_parameters_are_refused_with_rule_and_value(loss, parameters, rule):
 
 @image
 def test_targets_and_formula(loss, reference):
-    assert loss.targets == ("image regression",)
+    of_depth = ("depth regression",) if isinstance(loss, ScaleShiftInvariant) else ()
+    assert loss.targets == ("image regression", *of_depth)
     assert loss.formula.startswith("L = ") and "\n" not in loss.formula
     MathTextParser("path").parse(f"${loss.formula}$")
