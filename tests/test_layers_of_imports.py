@@ -17,7 +17,7 @@ ROOT = Path(kexp.__file__).parent
 
 LAYERS = (
     ("errors", "lazy", "choice", "streams"),
-    ("measures", "yardsticks", "ridge", "store"),
+    ("measures", "yardsticks", "ridge", "eigenspace", "store"),
     ("losses", "regularizers", "dropouts", "norms", "layers", "models", "noise"),
     ("optimizers", "schedules", "data", "backends", "environment"),
     ("tasks",),

@@ -39,7 +39,12 @@ class Folder(DataSet):
     the data directory, and stay on disk but for those in use (docs/data.md).
     """
 
-    targets: ClassVar[tuple[str, ...]] = ("classification", "binary", "image regression")
+    targets: ClassVar[tuple[str, ...]] = (
+        "classification",
+        "binary",
+        "image regression",
+        "projection",
+    )
 
     path: str = ""
     colour: Colour = "grey"

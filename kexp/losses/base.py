@@ -38,6 +38,10 @@ class Loss:
         """What is logged of it after each epoch: values with a meaning, by name."""
         return {}
 
+    def settled(self, shown: dict[str, Any]) -> Loss:
+        """The loss with what it learns held at what `shown` gave; itself if it learns nothing."""
+        return self
+
 
 @choice
 class ClassificationLoss(Loss):
@@ -105,6 +109,34 @@ class RegressionLoss(Loss):
     def rho(self, residual: Any) -> Any:
         """ρ(r), elementwise, the shape of `residual`."""
         raise TypeError(f"{type(self).__name__} must define rho(residual)")
+
+    def weight(self, residual: Any) -> Any:
+        """w(r) = ρ′(r)/r, elementwise: what a residual counts for in reweighted least squares.
+
+        Minimising Σρ(r) is minimising Σ w(r) r² with w held at the present residuals, again and
+        again (Holland and Welsch 1977). At r = 0 it is the limit; where that is infinite, |r|
+        counts as `LEAST_RESIDUAL` at least. A loss of one's own need not define it: this is ρ′(r)
+        by central differences, in float64 where the backend has that, with steps of `STEP` of |r|.
+        """
+        return weight_by_differences(self.rho, residual)
+
+
+LEAST_RESIDUAL = 1e-4
+"""Weights that grow without bound as r → 0 are those of this |r|, in units of the target."""
+
+STEP = 1e-3
+"""The step of differences as a part of |r|: the error of w is of the order of its square."""
+
+
+def weight_by_differences(rho: Any, residual: Any) -> Any:
+    """(ρ(r + h) − ρ(r − h))/(2 h r) with h = `STEP` |r|, and |r| at least `LEAST_RESIDUAL`."""
+    ops = keras.ops
+    residual = ops.convert_to_tensor(residual)
+    r = ops.cast(residual, "float64")
+    r = ops.where(r < 0, -1.0, 1.0) * ops.maximum(ops.abs(r), LEAST_RESIDUAL)
+    step = STEP * ops.abs(r)
+    slope = (rho(r + step) - rho(r - step)) / (2.0 * step)
+    return ops.cast(slope / r, residual.dtype)
 
 
 def check_same_shape(y: Any, y_hat: Any) -> None:

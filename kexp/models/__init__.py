@@ -3,7 +3,18 @@
 from kexp.models.base import Model, fresh_model, seed_weights
 from kexp.models.convnet import Convnet
 from kexp.models.dncnn import DnCNN
+from kexp.models.eigenspace import Eigenspace
 from kexp.models.fully_connected import MLP, Linear
 from kexp.models.unet import UNet
 
-__all__ = ["MLP", "Convnet", "DnCNN", "Linear", "Model", "UNet", "fresh_model", "seed_weights"]
+__all__ = [
+    "MLP",
+    "Convnet",
+    "DnCNN",
+    "Eigenspace",
+    "Linear",
+    "Model",
+    "UNet",
+    "fresh_model",
+    "seed_weights",
+]

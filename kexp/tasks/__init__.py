@@ -3,6 +3,7 @@
 from kexp.tasks.base import Batch, EpochData, Task
 from kexp.tasks.classification import Binary, MnistConvnet
 from kexp.tasks.denoise import Denoise
+from kexp.tasks.eigenspace import Eigenspace
 from kexp.tasks.images import ImageRegression
 from kexp.tasks.ridge import Ridge
 
@@ -10,6 +11,7 @@ __all__ = [
     "Batch",
     "Binary",
     "Denoise",
+    "Eigenspace",
     "EpochData",
     "ImageRegression",
     "MnistConvnet",
