@@ -54,6 +54,7 @@ RANDOM = {
     "denoise": ("loss=adaptive", "norm=decorrelated", "dropout=spatial", "data.outliers=0.1"),
     "binary": ("dropout=dropconnect", "norm=batch", "training.mc_passes=3"),
     "ridge": ("data.outliers=0.1", "loss=huber", "optimizer=sgd"),
+    "eigenspace": ("data.outliers=0.1", "loss=adaptive", "dropout=standard", "norm=batch"),
 }
 
 
@@ -62,7 +63,7 @@ RANDOM = {
     [
         "mnist_convnet",
         "denoise",
-        *(pytest.param(t, marks=pytest.mark.slow) for t in ("binary", "ridge")),
+        *(pytest.param(t, marks=pytest.mark.slow) for t in ("binary", "ridge", "eigenspace")),
     ],
 )
 def test_f37_same_seed_twice_is_identical(task: str, folder: Path) -> None:

@@ -65,7 +65,7 @@ def test_values_are_written_as_they_are_typed() -> None:
         ("crossentropy", "for classification (tasks `mnist_convnet`)"),
         ("focal", "for classification and binary (tasks `binary`, `mnist_convnet`)"),
         ("ssim", "for image regression (tasks `denoise`)"),
-        ("huber", "for regression and image regression (tasks `denoise`, `ridge`)"),
+        ("huber", "depth regression and projection (tasks `denoise`, `eigenspace`, `ridge`)"),
     ],
 )
 def test_tasks_that_a_loss_is_for(loss: str, purpose: str) -> None:
