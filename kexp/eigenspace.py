@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 Weight = Callable[[np.ndarray], np.ndarray]
-"""w(r) = ρ′(r)/r of residuals, elementwise."""
+"""w(r) = ρ′(r)/r of residuals (n, d), elementwise."""
 
 CHUNK = 4096
 """Images taken as float64 at once."""
@@ -98,15 +98,24 @@ def eigenspace(images: np.ndarray, components: int) -> Space:
     return Space(mean, basis, np.maximum(variances[: -components - 1 : -1], 0.0), float(total))
 
 
-def half_weight(weight: Weight) -> float | None:
-    """The residual at which the weight has fallen to half of what it is at 0; None if nowhere.
+def half_weight(weight: Weight, pixels: int) -> float | None:
+    """The residual at which a pixel's weight falls below half of that at 0; None if none does.
 
-    To 1 %, looked for between 1e-6 and 1e6.
+    Where pixels have weights of their own, as channels may, that of the first to fall. By
+    bisection between 1e-6 and 1e6.
     """
-    r = np.geomspace(1e-6, 1e6, 2778)
-    w = weight(np.concatenate([[0.0], r]))
-    fallen = np.flatnonzero(w[1:] < 0.5 * w[0])
-    return float(r[fallen[0]]) if fallen.size else None
+    whole = weight(np.zeros((1, pixels)))
+
+    def has_fallen(r: float) -> bool:
+        return bool((weight(np.full((1, pixels), r)) < 0.5 * whole).any())
+
+    low, high = 1e-6, 1e6
+    if not has_fallen(high):
+        return None
+    for _ in range(24):
+        middle = float(np.sqrt(low * high))
+        low, high = (low, middle) if has_fallen(middle) else (middle, high)
+    return high
 
 
 def robust_projection(
@@ -131,7 +140,7 @@ def robust_projection(
     centred = images - space.mean
     coefficients = centred @ space.basis
     iterations = np.zeros(len(images), int)
-    half = half_weight(weight)
+    half = half_weight(weight, len(space.mean))
     if half is None:
         return Projection(coefficients, np.ones_like(centred), iterations)
     residual = coefficients @ space.basis.T - centred

@@ -73,12 +73,12 @@ def test_the_whole_product_trains(choices: tuple[str, str, str, str], folder: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_with_least_squares_it_descends_to_the_principal_components(folder: Path) -> None:
     """Span and error are those of PCA, in training by scikit-learn's of the same images."""
     options = (
-        *("loss=mse", "model.components=4", "training.epochs=300", "training.batch_size=64"),
-        "data.validation_size=64",  # so that the probe is the training split
-        *("optimizer.learning_rate=0.01", "schedule=cosine"),
+        *("loss=mse", "model.components=4", "training.epochs=150", "training.batch_size=30"),
+        *("data.train_size=300", "data.validation_size=300"),  # then the probe is all of train
     )
     summary = kexp.run(*tiny("eigenspace", folder, *options), quiet=True)
     found = summary["eigenspace"]
@@ -86,16 +86,24 @@ def test_with_least_squares_it_descends_to_the_principal_components(folder: Path
     assert summary["last"]["probe"]["mse"] == pytest.approx(
         found["principal_mse"]["probe"], rel=5e-3
     )
-    splits = splits_of(train_size=64, validation_size=64, test_size=40)
-    train = np.asarray(splits.train.inputs).reshape(64, -1) / 255
+    splits = splits_of(train_size=300, validation_size=300, test_size=40)
+    train = np.asarray(splits.train.inputs).reshape(300, -1) / 255
     fit = PCA(4, svd_solver="full").fit(train)
     exact = np.mean((fit.inverse_transform(fit.transform(train)) - train) ** 2)
     assert found["principal_mse"]["probe"] == pytest.approx(exact, rel=1e-5)
     assert found["explained"] == pytest.approx(fit.explained_variance_ratio_.sum(), rel=1e-6)
 
 
-def test_the_mean_image_is_what_to_beat(folder: Path) -> None:
-    summary = kexp.run(*tiny("eigenspace", folder), quiet=True)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny run."""
+    folder = tmp_path_factory.mktemp("eigenspace")
+    kexp.run(*tiny("eigenspace", folder), quiet=True)
+    return the_run(folder)
+
+
+def test_the_mean_image_is_what_to_beat(finished: Path) -> None:
+    summary = read(finished, "summary.json")
     splits = splits_of(train_size=64, validation_size=40, test_size=40)
     train, test = (np.asarray(s.inputs) / 255 for s in (splits.train, splits.test))
     mean = summary["baselines"]["mean of the training images"]
@@ -104,8 +112,8 @@ def test_the_mean_image_is_what_to_beat(folder: Path) -> None:
 
 def test_the_robust_curve_lies_above(folder: Path) -> None:
     """With the default loss, at medium shares, though few images are in it."""
-    options = ("data.train_size=600", "data.test_size=100", "task.recognised=100")
-    sizes = ("data.side=16", "model.components=16", "training.epochs=1")
+    options = ("data.train_size=300", "data.test_size=100", "task.recognised=100")
+    sizes = ("model.components=12", "training.epochs=1")
     summary = kexp.run(*tiny("eigenspace", folder, *options, *sizes), quiet=True)
     found = summary["eigenspace"]
     assert found["images"] == 100 == summary["sizes"]["test"]
@@ -196,14 +204,13 @@ def own_images(folder: Path, sizes: tuple[int, ...] = (16,), classes: bool = Tru
         Image.fromarray(pixels.astype(np.uint8)).save(place / f"{i}.png")
     left = ("data.", "task.", "model.")
     kept = [o for o in tiny("eigenspace", folder) if not o.startswith(left)]
-    own = ("data=folder", f"data.path={folder / 'mine'}", "data.colour=colour")
+    own = ("data=folder", f"data.path={folder / 'mine'}", "data.colour=rgb")
     return [*kept, *own, "model.components=4"]
 
 
-@pytest.mark.parametrize("loss", ["geman_mcclure", "adaptive"])
-def test_colour_images_of_ones_own_are_recognised(loss: str, folder: Path) -> None:
+def test_colour_images_of_ones_own_are_recognised(folder: Path) -> None:
     """By an adaptive loss with an α and a scale of its own for each channel."""
-    summary = kexp.run(*own_images(folder), f"loss={loss}", quiet=True)
+    summary = kexp.run(*own_images(folder), "loss=adaptive", quiet=True)
     found = summary["eigenspace"]
     assert found["occlusion"]["least_squares"]["rate"][0] == 1
     with np.load(the_run(folder) / "examples.npz", allow_pickle=False) as shown:
@@ -217,9 +224,11 @@ def test_images_without_classes_or_of_several_sizes_are_refused(folder: Path) ->
         kexp.run(*own_images(folder / "b", sizes=(16, 20)), quiet=True)
 
 
-def test_it_is_shown_and_drawn(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    summary = kexp.run(*tiny("eigenspace", folder), quiet=True)
-    run, picture = the_run(folder), folder / "eigenspace.png"
+def test_it_is_shown_and_drawn(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = read(finished, "summary.json")
+    run, picture = finished, tmp_path / "eigenspace.png"
     assert main(["show", str(run), "--eigenspace", str(picture)]) == 0
     said = capsys.readouterr().out
     rate = summary["eigenspace"]["occlusion"]["m_estimator"]["rate"][3]
@@ -230,13 +239,14 @@ def test_it_is_shown_and_drawn(folder: Path, capsys: pytest.CaptureFixture[str])
         hidden = np.abs(occluded - clean) > 0.5
         assert weights[hidden].mean() < 0.2 < 0.5 < weights[occluded == clean].mean()
         assert len(shown["eigenvectors"]) == 8 and len(shown["mean"]) == 1
-    assert read(run, "summary.json")["eigenspace"] == summary["eigenspace"]
 
 
 def test_a_run_without_an_eigenspace_says_so(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kexp.run(*tiny("ridge", folder, "training.epochs=1"), quiet=True)
-    assert main(["show", str(the_run(folder)), "--eigenspace", str(folder / "x.png")]) == 2
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "status.json").write_text('{"state": "finished"}')
+    assert main(["show", str(run), "--eigenspace", str(tmp_path / "x.png")]) == 2
     assert "task=eigenspace records one" in capsys.readouterr().err
-    assert not (folder / "x.png").exists()
+    assert not (tmp_path / "x.png").exists()

@@ -149,7 +149,7 @@ def test_least_squares_is_the_projection_of_the_quadratic_loss() -> None:
     found = robust_projection(space, images, np.ones_like)
     np.testing.assert_array_equal(found.coefficients, space.coefficients(images))
     assert not found.iterations.any() and (found.weights == 1).all()
-    assert half_weight(np.ones_like) is None
+    assert half_weight(np.ones_like, 3) is None
 
 
 def test_outliers_lose_their_weight_and_the_truth_is_found() -> None:
@@ -162,9 +162,11 @@ def test_outliers_lose_their_weight_and_the_truth_is_found() -> None:
 
 
 def test_half_a_weight() -> None:
-    assert half_weight(huber) == pytest.approx(2 * SCALE, rel=0.01)
+    assert half_weight(huber, 3) == pytest.approx(2 * SCALE, rel=1e-5)
     expected = SCALE * np.sqrt(np.sqrt(2) - 1)
-    assert half_weight(geman_mcclure) == pytest.approx(expected, rel=0.01)
+    assert half_weight(geman_mcclure, 3) == pytest.approx(expected, rel=1e-5)
+    channels = np.array([1.0, 0.5, 2.0])  # the second falls first
+    assert half_weight(lambda r: huber(r / channels), 3) == pytest.approx(SCALE, rel=1e-5)
 
 
 @given(st.integers(0, 10**6))

@@ -138,7 +138,7 @@ class Eigenspace(Task):
                 "explained": float(found.space.variances.sum() / found.space.total),
                 "images": len(found.images),
                 "occluder": self.occluder,
-                "half_weight": half_weight(found.weight),
+                "half_weight": half_weight(found.weight, len(found.space.mean)),
                 "shares": list(SHARES),
                 "occlusion": found.recognised(found.occlusion),
                 "corruption": found.recognised(found.corruption),
