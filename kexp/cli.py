@@ -180,12 +180,17 @@ def list_options(what: str | None, config_dir: str | None, plot: Path | None) ->
 @click.option("--png", type=click.Path(path_type=Path), help="Also write the curves as a picture.")
 @click.option("--metric", help="The yardstick to show; the run's own if not given.")
 @click.option("--ridge", type=click.Path(path_type=Path), help="Draw a ridge path over λ.")
+@click.option(
+    "--eigenspace", type=click.Path(path_type=Path), help="Draw recognition under occlusion."
+)
 @_debug
-def show(run: Path, png: Path | None, metric: str | None, ridge: Path | None) -> None:
+def show(
+    run: Path, png: Path | None, metric: str | None, ridge: Path | None, eigenspace: Path | None
+) -> None:
     """One run: its choices, its curves in the terminal, its verdict. RUN is its folder."""
     from kexp.analysis.show import show_run
 
-    show_run(run, png, metric, ridge)
+    show_run(run, png, metric, ridge, eigenspace)
 
 
 def _of_runs(command: Callable) -> Callable:

@@ -23,7 +23,7 @@ from kexp.recording import (
 )
 from kexp.store import RunFolder, read_run
 from kexp.streams import Streams
-from kexp.summary import headline, summarise
+from kexp.summary import headline, settled, summarise
 from kexp.training.course import Course, driven
 from kexp.training.signals import stopping
 
@@ -181,6 +181,7 @@ def _train(
 
         placed = Placed(e.model, e.training.distribution, reporter, stack)
         shapes = e.task.shapes(collection)
+        e.model.check_data(len(splits.train), shapes[0])
         engine = stack.enter_context((equip or equipped)(e, shapes, streams, placed))
         loop = Loop(e.task, splits, engine, e.training, e.schedule, streams, folder, reporter)
         reporter.say(headline(e, engine, splits, device))
@@ -196,6 +197,7 @@ def _train(
         test = yield from loop.test()
         about = {**data, "classes": collection.classes}
         summary = summarise(e, loop, test, splits, about, perturbed)
-        write_result(folder, engine.model(), loop.exhibits, summary)
+        exhibits = {**loop.exhibits, **e.task.closing_exhibits(splits, settled(e, loop))}
+        write_result(folder, engine.model(), exhibits, summary)
         reporter.say(f"{summary['verdict']}\nrecord: {folder.path}")
         return summary

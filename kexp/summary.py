@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +51,17 @@ def summarise(
         **({"baselines": loop.baselines} if loop.baselines else {}),
         "diagnosis": loop.diagnosis,
         **({"robustness": robustness} if robustness else {}),
-        **e.task.closing(splits, loop.kernels, e),
+        **e.task.closing(splits, loop.kernels, settled(e, loop)),
         "verdict": f"{sentence}; test {shown.label} {shown.show(test['last'][loop.monitor])}",
         "throughput": _throughput(loop),
         "memory": {"process_peak_mib": environment.peak_memory_mib()},
     }
+
+
+def settled(e: Experiment, loop: Loop) -> Experiment:
+    """The experiment with what its loss has learned in place of what it was to learn."""
+    learned = loop.history[-1].get("learned")
+    return dataclasses.replace(e, loss=e.loss.settled(learned)) if learned else e
 
 
 def headline(e: Experiment, engine: Any, splits: Splits, device: str) -> str:

@@ -77,6 +77,16 @@ TINY = {
     "colorize": TINY_COLOURISER,
     "binary": ("task=binary", "training.epochs=2"),
     "ridge": ("task=ridge", "training.epochs=2"),
+    "eigenspace": (
+        "task=eigenspace",
+        "data.side=12",
+        "data.train_size=64",
+        "data.validation_size=40",
+        "data.test_size=40",
+        "task.recognised=20",
+        "model.components=8",
+        "training.epochs=2",
+    ),
 }
 
 

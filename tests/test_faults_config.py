@@ -422,6 +422,11 @@ def test_f07_classification_loss_for_images(loss: str, refusal) -> None:
         ("task=ridge loss=ssim", "loss=ssim is for image regression, but task=ridge is regression"),
         ("task=ridge data.label_noise=0.1", "for values use data.outliers"),
         ("task=ridge norm=batch", "model=linear has no hidden layer to normalise"),
+        ("task=eigenspace data.label_noise=0.1", "for values of training images use data.outliers"),
+        ("task=eigenspace data=photos", "data can be digits, folder, mnist"),
+        ("task=eigenspace model=mlp", "model can be eigenspace"),
+        ("task=eigenspace norm=instance", "the layers of model=eigenspace have no positions"),
+        ("task=eigenspace norm=group", "norm.groups=8 and model.components=20"),
         ("task=binary loss=crossentropy", "loss can be binary_crossentropy, focal"),
         (
             "task=binary model=convnet",

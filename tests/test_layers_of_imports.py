@@ -17,7 +17,7 @@ ROOT = Path(kexp.__file__).parent
 
 LAYERS = (
     ("errors", "lazy", "choice", "streams"),
-    ("measures", "yardsticks", "ridge", "resampling", "store"),
+    ("measures", "yardsticks", "ridge", "eigenspace", "resampling", "store"),
     ("losses", "regularizers", "dropouts", "norms", "layers", "models", "noise", "robustness"),
     ("optimizers", "schedules", "data", "backends", "environment"),
     ("tasks",),

@@ -57,6 +57,7 @@ RANDOM = {
     "binary": ("dropout=dropconnect", "norm=batch", "training.mc_passes=3"),
     "depth": ("data.outliers=0.1", "dropout=spatial", "norm=batch", "training.mc_passes=2"),
     "ridge": ("data.outliers=0.1", "loss=huber", "optimizer=sgd"),
+    "eigenspace": ("data.outliers=0.1", "loss=adaptive", "dropout=standard", "norm=batch"),
 }
 
 
@@ -67,7 +68,7 @@ RANDOM = {
         "denoise",
         *(
             pytest.param(t, marks=pytest.mark.slow)
-            for t in ("deblur_sr", "colorize", "binary", "depth", "ridge")
+            for t in ("deblur_sr", "colorize", "binary", "depth", "ridge", "eigenspace")
         ),
     ],
 )

@@ -68,7 +68,7 @@ def test_values_are_written_as_they_are_typed() -> None:
         (
             "huber",
             "for regression, image regression, colour regression, depth regression and projection "
-            "(tasks `colorize`, `deblur_sr`, `denoise`, `ridge`)",
+            "(tasks `colorize`, `deblur_sr`, `denoise`, `depth`, `eigenspace`, `ridge`)",
         ),
     ],
 )

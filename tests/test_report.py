@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kexp.analysis import recognition
 from kexp.analysis.report.formula import mathml
 from kexp.cli import main
 from kexp.store.reading import LARGEST, read_examples, read_run
@@ -36,7 +37,7 @@ SWITCHES = (
     "--disable-sync",
     "--no-first-run",
 )
-TARGETS = {"mnist_convnet": "nll", "denoise": "psnr", "ridge": "mse"}
+TARGETS = {"mnist_convnet": "nll", "denoise": "psnr", "ridge": "mse", "eigenspace": "psnr"}
 
 
 def epochs(yardstick: str, low: float, gap: float, count: int, **more: Any) -> list[dict[str, Any]]:
@@ -99,6 +100,8 @@ def write_run(
         summary["data"] = {"name": "mnist", "classes": ["zero", "one"]}
     if task == "ridge":
         summary["ridge"] = ridge()
+    if task == "eigenspace":
+        summary["eigenspace"] = recognised(seed)
     (run / "history.jsonl").write_text("".join(json.dumps(epoch) + "\n" for epoch in history))
     (run / "summary.json").write_text(json.dumps(summary))
     status = {"state": state} | ({} if state == "finished" else {"reason": "fit is nan"})
@@ -113,6 +116,9 @@ def examples(task: str) -> dict[str, np.ndarray]:
     if task == "ridge":
         return {k: rng.normal(size=8).astype(np.float32) for k in ("outputs", "targets")}
     pictures = rng.integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
+    if task == "eigenspace":
+        names = ("inputs", "outputs", "targets", "mean", "eigenvectors", *recognition.PICTURES)
+        return dict.fromkeys(names, pictures)
     if task == "denoise":
         return {"inputs": pictures, "outputs": pictures // 2, "targets": pictures}
     answers = {"label": np.array([0, 1, 0], np.int32), "predicted": np.array([1, 0, 1], np.int32)}
@@ -126,6 +132,15 @@ def ridge() -> dict[str, Any]:
     best = {"best_strength": 0.1, "best_validation_mse": 0.3, "test_mse_at_best": 0.3}
     strengths = {"strengths": [0.0, 0.1, 1.0], "degrees_of_freedom": [3.0, 2.0, 1.0]}
     return {**strengths, **errors, **bias, **best, "distance": 0.1}
+
+
+def recognised(seed: int = 0) -> dict[str, Any]:
+    """What is recognised at two shares: of 20 images, fewer by least squares."""
+    kinds = {
+        kind: {m: {"correct": [20 - seed, 10 + i]} for i, m in enumerate(recognition.METHODS)}
+        for kind in recognition.KINDS
+    }
+    return {"shares": [0.0, 0.5], "images": 20, **kinds}
 
 
 def change(run: Path, **parts: Any) -> None:
@@ -190,6 +205,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for loss, seed in itertools.product(("mse", "adaptive"), range(3)):
         write_run(folder, f"denoise-{loss}-{seed}", seed, 1.0 + seed, "denoise", loss=loss)
     write_run(folder, "ridge", task="ridge", loss="mse")
+    for loss, seed in itertools.product(("mse", "geman_mcclure"), range(2)):
+        write_run(folder, f"eigenspace-{loss}-{seed}", seed, task="eigenspace", loss=loss)
     return folder
 
 
@@ -470,6 +487,19 @@ def test_seeds_alone_have_a_page(tmp_path: Path) -> None:
     assert "the seed alone moves" in text and "Spread over seeds" in text
 
 
+def test_recognition_of_every_loss_is_in_one_figure(page: str, seen: Seen) -> None:
+    """Counts are summed over seeds; what the eigenspace sees is shown of a robust loss."""
+    assert "Test images recognised by the nearest training image" in seen.text
+    rows = re.findall(r"<tr>(?:(?!</tr>).)*a block hidden(?:(?!</tr>).)*</tr>", page, re.DOTALL)
+    cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in rows]
+    assert [(c[0], c[2]) for c in cells] == [
+        (label, share) for label in ("mse, baseline", "geman_mcclure") for share in ("0%", "50%")
+    ]
+    assert all(c[3].startswith("97.5%") for c in cells[::2])  # 20 and 19 of 20
+    assert all(c[4].startswith("55.0%") and c[5].startswith("60.0%") for c in cells[1::2])
+    assert "dark pixels count for nothing. Of geman_mcclure" in seen.text
+
+
 def test_where_all_diverged_the_page_says_so(tmp_path: Path) -> None:
     for seed in range(2):
         write_run(tmp_path, f"seed={seed}", seed, state="diverged")
@@ -485,6 +515,9 @@ def test_where_all_diverged_the_page_says_so(tmp_path: Path) -> None:
         {"diagnosis": ["no"]},
         {"ridge": {"strengths": "none"}},
         {"ridge": 5},
+        {"eigenspace": {"shares": [0.1, "x"], "images": 5}},
+        {"eigenspace": {**recognised(), "images": 3}},
+        {"eigenspace": "none"},
         {"choices": {"loss": {"meaning": 5, "formula": ["x"]}, "norm": "odd"}},
         {"command": {"no": "list"}, "label": 7, "options": {"task": ["odd"]}},
         {"epochs": "six", "seed": "three", "data": {"classes": 5}},

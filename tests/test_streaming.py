@@ -373,6 +373,7 @@ TASKS = {
     "mnist_convnet": ("norm=batch", "data.label_noise=0.2", "training.batch_size=24"),
     "denoise": ("norm=batch", "dropout=spatial", "data.outliers=0.1"),
     "ridge": ("loss=huber",),
+    "eigenspace": ("loss=huber",),
 }
 
 

@@ -27,6 +27,7 @@ SMALL = {
     "quickstart": ["data.validation_size=40", "data.test_size=40"],
     "overfitting_mnist": ["data=digits", "data.validation_size=40", "data.train_size=64"],
     "label_noise": ["data=digits", "data.validation_size=40", "data.train_size=64"],
+    "eigenspace_robust": ["data.train_size=64", "data.test_size=40", "task.recognised=10"],
     "denoise_outliers": ["task.patches_per_epoch=16", "data.train_size=2", "data.test_size=1"],
 }
 

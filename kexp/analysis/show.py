@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kexp.analysis import ridge_path, robustness
+from kexp.analysis import recognition, ridge_path, robustness
 from kexp.analysis.curves import draw_png, terminal_plot
 from kexp.errors import ConfigError, NoRuns, StoreError, spelled
 from kexp.measures import YARDSTICKS
@@ -16,9 +16,16 @@ from kexp.store.differences import flatten
 
 
 def show_run(
-    path: Path, png: Path | None = None, metric: str | None = None, ridge: Path | None = None
+    path: Path,
+    png: Path | None = None,
+    metric: str | None = None,
+    ridge: Path | None = None,
+    eigenspace: Path | None = None,
 ) -> None:
-    """Print the run at `path`; with `png` and `ridge` also draw its curves and its ridge path."""
+    """Print the run at `path`, and draw into the files that are given.
+
+    `png` is for its curves, `ridge` for its ridge path, `eigenspace` for its recognition.
+    """
     record = read_run(path)
     if not record.status and not record.config:
         raise NoRuns(f"{path} is not a run: it has neither status.json nor config.yaml")
@@ -26,6 +33,8 @@ def show_run(
     _if_sound(record, "history.jsonl", lambda: _curves(record, metric, png))
     if ridge:
         _if_sound(record, "summary.json", lambda: _draw_ridge(record, ridge))
+    if eigenspace:
+        _if_sound(record, "summary.json", lambda: _draw_eigenspace(record, eigenspace))
     _if_sound(record, "summary.json", lambda: _say(_footer(record)))
     for problem in record.problems:
         _say(f"problem: {problem}")
@@ -67,6 +76,16 @@ def _draw_ridge(record: Record, file: Path) -> None:
             f"--ridge {file}: {record.path} has no ridge path; task=ridge records one"
         )
     _draw(file, lambda: ridge_path.draw(record.summary["ridge"], _title(record), file))
+
+
+def _draw_eigenspace(record: Record, file: Path) -> None:
+    if "eigenspace" not in record.summary:
+        raise ConfigError(
+            f"--eigenspace {file}: {record.path} has no eigenspace; task=eigenspace records one"
+        )
+    examples = recognition.pictures(record.examples())
+    found = recognition.read(record.summary["eigenspace"])
+    _draw(file, lambda: recognition.draw(found, examples, _title(record), file))
 
 
 def _draw(file: Path, draw: Callable[[], None]) -> None:
@@ -116,6 +135,7 @@ def _footer(record: Record) -> str:
     return "\n".join(
         [
             *([ridge_path.described(summary["ridge"])] if "ridge" in summary else []),
+            *([recognition.described(summary)] if "eigenspace" in summary else []),
             *([_mc_dropout(summary)] if "mc_dropout" in summary else []),
             *_baselines(summary),
             *_robustness(record),

@@ -18,7 +18,12 @@ class Digits(DataSet):
     8×8 pixels with 17 grey levels, enlarged bilinearly to `side` × `side` (28, as in MNIST).
     """
 
-    targets: ClassVar[tuple[str, ...]] = ("classification", "binary", "image regression")
+    targets: ClassVar[tuple[str, ...]] = (
+        "classification",
+        "binary",
+        "image regression",
+        "projection",
+    )
 
     side: Count = 28
     validation_size: Count | ProperShare = 0.2

@@ -45,6 +45,7 @@ class Folder(DataSet):
         "binary",
         "image regression",
         "colour regression",
+        "projection",
     )
 
     path: str = ""

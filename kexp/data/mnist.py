@@ -39,7 +39,12 @@ class Mnist(DataSet):
     Where it cannot be had, `fallback` says which data set takes its place (null: none).
     """
 
-    targets: ClassVar[tuple[str, ...]] = ("classification", "binary", "image regression")
+    targets: ClassVar[tuple[str, ...]] = (
+        "classification",
+        "binary",
+        "image regression",
+        "projection",
+    )
 
     fallback: Literal["digits"] | None = "digits"
 

@@ -47,6 +47,20 @@ def general(residual: Any, alpha: Any, scale: Any) -> Any:
     return ops.where(quadratic, 0.5 * z, rho)
 
 
+def general_weight(residual: Any, alpha: Any, scale: Any) -> Any:
+    """w(r) = ρ′(r)/r = (z/b + 1)^(α/2 − 1)/c² with z = (r/c)², b = |α − 2|; 1/c² at α = 2.
+
+    Barron 2019, appendix A, from the derivative of equation 8; exp(−z/2)/c² at α = −∞.
+    """
+    ops = keras.ops
+    z = squared_ratio(residual, scale)
+    alpha = ops.maximum(ops.cast(alpha, z.dtype), -LARGEST_SHAPE)
+    distance = ops.abs(alpha - 2.0)
+    b = ops.where(distance < NEARLY_QUADRATIC, 1.0, distance)
+    power = ops.where(distance < NEARLY_QUADRATIC, 0.0, 0.5 * alpha - 1.0)
+    return ops.exp(power * ops.log1p(z / b)) / ops.square(ops.cast(scale, z.dtype))
+
+
 def _growth_near_zero(u: Any) -> Any:
     """φ(u) = (eᵘ − 1)/u for |u| ≤ ¼ by its Taylor series, to 6e-8."""
     return 1.0 + u / 2.0 * (1.0 + u / 3.0 * (1.0 + u / 4.0 * (1.0 + u / 5.0 * (1.0 + u / 6.0))))
@@ -146,6 +160,10 @@ class General(RegressionLoss):
         """(|α − 2|/α) (((r/c)²/|α − 2| + 1)^(α/2) − 1)."""
         return general(residual, self.alpha, self.scale)
 
+    def weight(self, residual: Any) -> Any:
+        """w(r) = ((r/c)²/|α − 2| + 1)^(α/2 − 1)/c²."""
+        return general_weight(residual, self.alpha, self.scale)
+
 
 @choice
 class Adaptive(RegressionLoss):
@@ -189,6 +207,18 @@ class Adaptive(RegressionLoss):
         rest = keras.ops.log(scale) + log_partition(alpha)
         return general(residual, alpha, scale) + rest
 
+    def weight(self, residual: Any) -> Any:
+        """That of the general loss with the present α and c; log c + log Z(α) has no slope."""
+        return general_weight(residual, *self._shape_and_scale())
+
+    def settled(self, shown: dict[str, Any]) -> RegressionLoss:
+        """The loss with α and c held at what `shown` gave."""
+        return Settled(
+            alpha=np.atleast_1d(shown["alpha"]).tolist(),
+            scale=np.atleast_1d(shown["scale"]).tolist(),
+            elements=self.elements,
+        )
+
     def shown(self) -> dict[str, Any]:
         """The learned α and c: a number, or a list with one per channel."""
         alpha, scale = (keras.ops.convert_to_numpy(v) for v in self._shape_and_scale())
@@ -199,3 +229,23 @@ class Adaptive(RegressionLoss):
         ops, made = keras.ops, vars(self)
         alpha = self.low + (self.high - self.low) * ops.sigmoid(made["shape_logit"])
         return alpha, self.floor + ops.softplus(made["scale_logit"])
+
+
+@choice
+class Settled(RegressionLoss):
+    """The general loss with a shape α and a scale c for each channel, or one for all."""
+
+    alpha: list[Shape]
+    scale: list[Positive]
+
+    def rho(self, residual: Any) -> Any:
+        """(|α − 2|/α) (((r/c)²/|α − 2| + 1)^(α/2) − 1)."""
+        return general(residual, *self._of(residual))
+
+    def weight(self, residual: Any) -> Any:
+        """w(r) = ((r/c)²/|α − 2| + 1)^(α/2 − 1)/c²."""
+        return general_weight(residual, *self._of(residual))
+
+    def _of(self, residual: Any) -> tuple[Any, Any]:
+        tensor = keras.ops.convert_to_tensor
+        return tensor(self.alpha, residual.dtype), tensor(self.scale, residual.dtype)

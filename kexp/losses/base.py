@@ -45,6 +45,10 @@ class Loss:
         """What is logged of it after each epoch: values with a meaning, by name."""
         return {}
 
+    def settled(self, shown: dict[str, Any]) -> Loss:
+        """The loss with what it learns held at what `shown` gave; itself if it learns nothing."""
+        return self
+
 
 @choice
 class ClassificationLoss(Loss):
@@ -123,6 +127,32 @@ class RegressionLoss(Loss):
     def rho(self, residual: Any) -> Any:
         """ρ(r), elementwise, the shape of `residual`."""
         raise TypeError(f"{type(self).__name__} must define rho(residual)")
+
+    def weight(self, residual: Any) -> Any:
+        """w(r) = ρ′(r)/r, elementwise: what a residual counts for in reweighted least squares.
+
+        Minimising Σρ(r) is minimising Σ w(r) r² with w held at the present residuals, again and
+        again (Holland and Welsch 1977). At r = 0 it is the limit; where that is infinite, |r|
+        counts as `LEAST_RESIDUAL` at least. A loss of one's own need not define it: this is ρ′(r)
+        by central differences with steps of `STEP` of |r|, in the precision of `residual`.
+        """
+        return weight_by_differences(self.rho, residual)
+
+
+LEAST_RESIDUAL = 1e-4
+"""Weights that grow without bound as r → 0 are those of this |r|, in units of the target."""
+
+STEP = 1e-3
+"""The step of differences as a part of |r|: w is right to 1e-6 of it, in float32 to 1e-4."""
+
+
+def weight_by_differences(rho: Any, residual: Any) -> Any:
+    """(ρ(r + h) − ρ(r − h))/(2 h r) with h = `STEP` |r|, and |r| at least `LEAST_RESIDUAL`."""
+    ops = keras.ops
+    one = ops.ones_like(residual)
+    r = ops.where(residual < 0, -one, one) * ops.maximum(ops.abs(residual), LEAST_RESIDUAL)
+    step = STEP * ops.abs(r)
+    return (rho(r + step) - rho(r - step)) / (2.0 * step * r)
 
 
 def check_same_shape(y: Any, y_hat: Any) -> None:

@@ -60,6 +60,10 @@ class Cauchy(RegressionLoss):
         """½ c² log(1 + (r/c)²)."""
         return cauchy(residual, self.scale)
 
+    def weight(self, residual: Any) -> Any:
+        """w(r) = 1/(1 + (r/c)²)."""
+        return 1.0 / (1.0 + squared_ratio(residual, self.scale))
+
 
 @choice
 class GemanMcClure(RegressionLoss):
@@ -77,6 +81,10 @@ class GemanMcClure(RegressionLoss):
         """½ r² / (1 + (r/c)²)."""
         return geman_mcclure(residual, self.scale)
 
+    def weight(self, residual: Any) -> Any:
+        """w(r) = 1/(1 + (r/c)²)²."""
+        return 1.0 / keras.ops.square(1.0 + squared_ratio(residual, self.scale))
+
 
 @choice
 class Welsch(RegressionLoss):
@@ -93,6 +101,10 @@ class Welsch(RegressionLoss):
     def rho(self, residual: Any) -> Any:
         """½ c² (1 − exp(−(r/c)²))."""
         return welsch(residual, self.scale)
+
+    def weight(self, residual: Any) -> Any:
+        """w(r) = exp(−(r/c)²)."""
+        return keras.ops.exp(-squared_ratio(residual, self.scale))
 
 
 @choice
@@ -112,3 +124,7 @@ class Tukey(RegressionLoss):
     def rho(self, residual: Any) -> Any:
         """c²/6 (1 − (1 − (r/c)²)³), or c²/6."""
         return tukey(residual, self.scale)
+
+    def weight(self, residual: Any) -> Any:
+        """w(r) = (1 − (r/c)²)² where |r| ≤ c, else 0."""
+        return keras.ops.square(1.0 - keras.ops.minimum(squared_ratio(residual, self.scale), 1.0))

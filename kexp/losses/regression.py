@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from kexp.choice import Between, Positive, choice
 from kexp.lazy import keras
-from kexp.losses.base import RegressionLoss
+from kexp.losses.base import LEAST_RESIDUAL, RegressionLoss
 
 
 def quadratic(residual: Any) -> Any:
@@ -53,6 +53,11 @@ def log_cosh(residual: Any, scale: Any) -> Any:
     return (scale * scale) * ops.where(u < 1.0, near, far)
 
 
+def _no_less(residual: Any, least: Any) -> Any:
+    """|r|, but no less than that."""
+    return keras.ops.maximum(keras.ops.abs(residual), least)
+
+
 @choice
 class Quadratic(RegressionLoss):
     """Quadratic loss, ρ(r) = ½ r²: the mean squared error with the factor ½ as it is taught.
@@ -68,6 +73,10 @@ class Quadratic(RegressionLoss):
         """½ r²."""
         return quadratic(residual)
 
+    def weight(self, residual: Any) -> Any:
+        """w(r) = 1."""
+        return keras.ops.ones_like(residual)
+
 
 @choice
 class Absolute(RegressionLoss):
@@ -81,6 +90,10 @@ class Absolute(RegressionLoss):
     def rho(self, residual: Any) -> Any:
         """|r|."""
         return absolute(residual)
+
+    def weight(self, residual: Any) -> Any:
+        """w(r) = 1/|r|, that of `LEAST_RESIDUAL` where |r| is less (Schlossmacher 1973)."""
+        return 1.0 / _no_less(residual, LEAST_RESIDUAL)
 
 
 @choice
@@ -99,6 +112,11 @@ class Quantile(RegressionLoss):
     def rho(self, residual: Any) -> Any:
         """(1 − q) r or −q r."""
         return quantile(residual, self.q)
+
+    def weight(self, residual: Any) -> Any:
+        """w(r) = (1 − q)/|r| where r > 0, q/|r| where r < 0, with |r| ≥ `LEAST_RESIDUAL`."""
+        share = 0.5 + (0.5 - self.q) * keras.ops.sign(residual)
+        return share / _no_less(residual, LEAST_RESIDUAL)
 
 
 @choice
@@ -119,6 +137,10 @@ class Huber(RegressionLoss):
         """½ r² or δ (|r| − ½ δ)."""
         return huber(residual, self.delta)
 
+    def weight(self, residual: Any) -> Any:
+        """w(r) = 1 where |r| ≤ δ, else δ/|r|."""
+        return self.delta / _no_less(residual, self.delta)
+
 
 @choice
 class Charbonnier(RegressionLoss):
@@ -136,6 +158,10 @@ class Charbonnier(RegressionLoss):
         """c² (√(1 + (r/c)²) − 1)."""
         return charbonnier(residual, self.scale)
 
+    def weight(self, residual: Any) -> Any:
+        """w(r) = 1/√(1 + (r/c)²)."""
+        return 1.0 / keras.ops.sqrt(1.0 + keras.ops.square(residual / self.scale))
+
 
 @choice
 class LogCosh(RegressionLoss):
@@ -152,3 +178,8 @@ class LogCosh(RegressionLoss):
     def rho(self, residual: Any) -> Any:
         """c² log cosh(r/c)."""
         return log_cosh(residual, self.scale)
+
+    def weight(self, residual: Any) -> Any:
+        """w(r) = tanh(u)/u with u = |r|/c; 1 at r = 0."""
+        u = _no_less(residual / self.scale, 1e-4)  # where it is 1 − 3e-9
+        return keras.ops.tanh(u) / u

@@ -4,6 +4,7 @@ from kexp.models.base import Model, fresh_model, seed_weights
 from kexp.models.convnet import Convnet
 from kexp.models.dbsrcnn import DBSRCNN
 from kexp.models.dncnn import DnCNN
+from kexp.models.eigenspace import Eigenspace
 from kexp.models.fully_connected import MLP, Linear
 from kexp.models.unet import UNet
 
@@ -12,6 +13,7 @@ __all__ = [
     "MLP",
     "Convnet",
     "DnCNN",
+    "Eigenspace",
     "Linear",
     "Model",
     "UNet",

@@ -22,6 +22,9 @@ class Model:
     def check(self, norm: NormChoice) -> None:
         """Raise `ValueError` where `norm` cannot be placed in this network."""
 
+    def check_data(self, examples: int, shape: tuple[int | None, ...]) -> None:
+        """Raise `ConfigError` where so many training examples of that shape are too few."""
+
     def smallest_side(self) -> int:
         """The smallest image side in pixels that the network takes."""
         return 1

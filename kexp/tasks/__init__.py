@@ -6,6 +6,7 @@ from kexp.tasks.colorize import Colorize
 from kexp.tasks.deblur_sr import DeblurSr
 from kexp.tasks.denoise import Denoise
 from kexp.tasks.depth import Depth
+from kexp.tasks.eigenspace import Eigenspace
 from kexp.tasks.images import ImageRegression
 from kexp.tasks.ridge import Ridge
 
@@ -16,6 +17,7 @@ __all__ = [
     "DeblurSr",
     "Denoise",
     "Depth",
+    "Eigenspace",
     "EpochData",
     "ImageRegression",
     "MnistConvnet",

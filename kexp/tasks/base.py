@@ -105,6 +105,10 @@ class Task:
         """What the task adds to the summary of a trained run `e`, by name; mostly nothing."""
         return {}
 
+    def closing_exhibits(self, splits: Splits, e: Any) -> dict[str, np.ndarray]:
+        """What the task shows of what it adds, beside `exhibits` and as these; mostly nothing."""
+        return {}
+
     def diagnosis(self, predictions: list[np.ndarray], batches: Sequence[Batch]) -> dict[str, Any]:
         """What else is told of the predictions on the test split, by name; mostly nothing."""
         return {}

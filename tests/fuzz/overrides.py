@@ -129,7 +129,7 @@ CONDITION = st.builds(
 ASKING = {
     "compare": ["--by", "--sort", "--metric", "--where", "--top", "--format"],
     "effects": ["--nuisance", "--baseline", "--on", "--where", "--metric", "--format"],
-    "show": ["--metric", "--png", "--ridge"],
+    "show": ["--metric", "--png", "--ridge", "--eigenspace"],
     "list": ["--plot", "--config-dir"],
     "export": ["-o", "--uri"],
     "data": ["--config-dir", "--module"],

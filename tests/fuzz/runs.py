@@ -69,7 +69,8 @@ def written(case: tuple[int, Files], folder: Path) -> Path:
 @holds(_foreign(), few=4)
 def a_run_is_shown(case: tuple[int, Files], folder: Path) -> None:
     """`kexp show` tells what can be told."""
-    command("show", str(written(case, folder)), "--png", "x.png", "--ridge", "y.png")
+    pictures = ("--png", "x.png", "--ridge", "y.png", "--eigenspace", "z.png")
+    command("show", str(written(case, folder)), *pictures)
 
 
 HALF = (0, {"history.jsonl": b'{"epoch": 1, "probe": {"\\ud800": 1}}\n'})

@@ -186,6 +186,73 @@ def ridge(a: Analysis, every: Sequence[Configuration]) -> Iterator[Shown]:
     )
 
 
+def recognition(a: Analysis, every: Sequence[Configuration]) -> Iterator[Shown]:
+    """How many images are recognised over the share that is hidden, by configuration."""
+    from kexp.analysis import recognition as numbers
+    from kexp.analysis.plots import recognition as plots
+
+    cells, of = a.design.cells(), {}
+    for c in selection.spaced(a, every, MOST_LINES):
+        sections = [row.record.summary.get("eigenspace") for row in cells[c.cell]]
+        found = [numbers.read(s) for s in sections if isinstance(s, dict)]
+        if found:
+            of[_estimator(a, c)] = numbers.pooled(found)
+    if not of:
+        return
+    rows = [
+        (label, what, f"{share:.0%}", *(_counted(r, kind, m, i) for m in numbers.METHODS))
+        for label, r in of.items()
+        for kind, what in numbers.KINDS.items()
+        for i, share in enumerate(r.shares)
+    ]
+    names = ("configuration", "damage", "share", "least squares", "M-estimator", "pixels known")
+    yield Shown(
+        "recognition",
+        "Recognition",
+        "Test images recognised by the nearest training image in the eigenspace, over the share of "
+        "their pixels that is hidden or replaced. Bands are Wilson's 95 % intervals over images "
+        "and seeds. The dotted line is least squares on the pixels that are as they were.",
+        plots.curves(of),
+        tables.texts("Recognised", names, rows),
+    )
+
+
+def eigenspace(a: Analysis, every: Sequence[Configuration]) -> Iterator[Shown]:
+    """Mean, eigenvectors, and why the M-estimator sees more."""
+    from kexp.analysis import recognition as numbers
+    from kexp.analysis.plots import recognition as plots
+
+    cells = a.design.cells()
+    shown = (
+        (c, found)
+        for c in sorted(every, key=lambda c: c.label == "baseline")
+        if (found := numbers.pictures(selection.first_run(cells[c.cell]).record.examples()))
+    )
+    if (one := next(shown, None)) is None:
+        return
+    yield Shown(
+        "eigenspace",
+        "What the eigenspace sees",
+        f"The mean and the first eigenvectors of the training images; below, test images with 30 % "
+        f"of their pixels hidden, their reconstructions, and the weights of the M-estimator: dark "
+        f"pixels count for nothing. Of {_estimator(a, one[0])}, the run with the first seed.",
+        plots.pictures(one[1]),
+    )
+
+
+def _estimator(a: Analysis, c: Configuration) -> str:
+    """The label of a configuration; of the baseline, and of a single one, its loss as well."""
+    loss = selection.first_run(a.design.cells()[c.cell]).record.summary.get("options", {})
+    name = str(loss.get("loss", "")) if isinstance(loss, dict) else ""
+    plain = c.label in ("baseline", "the run", "all runs") and name
+    return f"{name}, {c.label}" if plain else c.label
+
+
+def _counted(found: Any, kind: str, method: str, i: int) -> str:
+    rate, low, high = (values[i] for values in found.rates(kind, method))
+    return f"{rate:.1%} [{low:.1%}, {high:.1%}]"
+
+
 def _class_names(a: Analysis) -> list[list[str]]:
     found = []
     for record in a.every_run[:1]:

@@ -22,6 +22,8 @@ FAMILIES: tuple[Family, ...] = (
     closeups.calibration,
     closeups.learned,
     closeups.ridge,
+    closeups.recognition,
+    closeups.eigenspace,
 )
 
 
