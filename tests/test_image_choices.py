@@ -1,4 +1,4 @@
-"""Tasks from image to image with the four choices together: each combination trains; all of them with `-m slow`."""
+"""Tasks from image to image with the four choices together: each combination trains."""
 
 from __future__ import annotations
 
