@@ -24,13 +24,13 @@ def losses(task: str) -> list[str]:
 
 
 ALL = [(task, loss, others) for task in TASKS for loss in losses(task) for others in OTHERS]
-SOME = [("colorize", loss, PAIRS[i % 4]) for i, loss in enumerate(losses("colorize"))]
 OF_IMAGES = [loss for loss in losses("deblur_sr") if loss not in losses("colorize")]
-SOME += [("deblur_sr", loss, PAIRS[i % 4]) for i, loss in enumerate(OF_IMAGES)]
+FEW = {"deblur_sr": OF_IMAGES, "colorize": losses("colorize")[::3]}
+"""Those of the default suite, where `test_runs` has `denoise` with every loss."""
+SOME = [(t, loss, PAIRS[i % 4]) for t, few in FEW.items() for i, loss in enumerate(few)]
 
 
-def test_the_smaller_design_has_every_loss_and_every_pair() -> None:
-    assert {loss for _, loss, _ in SOME} == {loss for _, loss, _ in ALL}
+def test_the_smaller_design_has_every_pair() -> None:
     for task in TASKS:
         runs = [others for t, _, others in SOME if t == task]
         for one, other in ((0, 1), (0, 2), (1, 2)):
