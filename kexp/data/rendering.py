@@ -99,7 +99,10 @@ PATTERNS = {"checks": checks, "stripes": stripes, "clouds": clouds, "plain": pla
 class Surface(Protocol):
     """What a ray can meet."""
 
-    texture: Texture
+    @property
+    def texture(self) -> Texture:
+        """What it looks like."""
+        ...
 
     def meet(self, origin: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """The smallest t > 0 of each ray at which it meets the surface; ∞ where it does not."""
