@@ -222,21 +222,23 @@ def eigenspace(a: Analysis, every: Sequence[Configuration]) -> Iterator[Shown]:
     from kexp.analysis import recognition as numbers
     from kexp.analysis.plots import recognition as plots
 
-    cells = a.design.cells()
-    shown = (
-        (c, found)
-        for c in sorted(every, key=lambda c: c.label == "baseline")
-        if (found := numbers.pictures(selection.first_run(cells[c.cell]).record.examples()))
-    )
-    if (one := next(shown, None)) is None:
+    best, best_rate, pictures = "", -1.0, None
+    for c in every:
+        record = selection.first_run(a.design.cells()[c.cell]).record
+        section, found = record.summary.get("eigenspace"), numbers.pictures(record.examples())
+        if isinstance(section, dict) and found:
+            rate = numbers.read(section).rates("occlusion", "m_estimator")[0].mean()
+            if rate > best_rate:
+                best, best_rate, pictures = _estimator(a, c), rate, found
+    if pictures is None:
         return
     yield Shown(
         "eigenspace",
         "What the eigenspace sees",
-        f"The mean and the first eigenvectors of the training images; below, test images with 30 % "
-        f"of their pixels hidden, their reconstructions, and the weights of the M-estimator: dark "
-        f"pixels count for nothing. Of {_estimator(a, one[0])}, the run with the first seed.",
-        plots.pictures(one[1]),
+        "The mean and the first eigenvectors of the training images; below, test images with 30 % "
+        "of their pixels hidden, their reconstructions, and the weights of the M-estimator: dark "
+        f"pixels count for nothing. Of {best}, which recognises most, the run with the first seed.",
+        plots.pictures(pictures),
     )
 
 
