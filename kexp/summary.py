@@ -36,6 +36,7 @@ def summarise(
         "seed": e.seed,
         "options": e.options,
         "choices": _choices(e),
+        "target": e.task.target,
         "data": data,
         "config": e.config,
         "monitor": loop.monitor,

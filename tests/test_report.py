@@ -671,3 +671,23 @@ def _follows_the_scheme(tab: Any) -> None:
         label = "getComputedStyle(document.querySelector('.plot svg text')).fill"
         found.append(tab.evaluate(label))
     assert len(set(found)) == 4
+
+
+@pytest.mark.parametrize(
+    ("target", "columns"),
+    [("image regression", ["input", "output"]), ("depth regression", ["output"])],
+)
+def test_inputs_are_measured_only_where_they_are_such_images_as_the_targets(
+    target: str, columns: list[str], tmp_path: Path, no_collection: None
+) -> None:
+    """A photograph is no bad depth map."""
+    run = write_run(tmp_path / "results", "one", task="denoise")
+    change(run, target=target)
+    images = np.random.default_rng(0).integers(0, 256, (3, 2, 16, 16, 3)).astype(np.uint8)
+    np.savez(run / "examples.npz", inputs=images[0], outputs=images[1], targets=images[2])
+    page = tmp_path / "report.html"
+    assert main(["report", str(tmp_path / "results"), "-o", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    table = text[text.index("PSNR of the images") :]
+    heads = re.findall(r"<th[^>]*>([^<]*)</th>", table[: table.index("</thead>")])
+    assert heads == ["run of", "image", *columns]

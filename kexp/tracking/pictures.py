@@ -14,7 +14,9 @@ def pictures(record: Record) -> dict[str, bytes]:
     if e := exhibits.wrong_answers(record):
         found["examples/misclassified"] = examples.misclassified({label: e}, _classes(record))
     if e := exhibits.images(record):
-        found["examples/restored"] = examples.restored({label: e})
+        found["examples/restored"] = examples.restored(
+            {label: e}, exhibits.inputs_are_alike(record)
+        )
     if e := exhibits.numbers(record):
         found["examples/predictions"] = examples.predictions({label: e})
     return {name: drawing.png(figure) for name, figure in found.items()}

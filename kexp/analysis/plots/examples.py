@@ -36,8 +36,11 @@ def misclassified(of: Mapping[str, dict[str, np.ndarray]], classes: Sequence[str
     return canvas.inked(figure)
 
 
-def restored(of: Mapping[str, dict[str, np.ndarray]]) -> Figure:
-    """Input, output, target and error of images; a row per image and configuration."""
+def restored(of: Mapping[str, dict[str, np.ndarray]], alike: bool) -> Figure:
+    """Input, output, target and error of images; a row per image and configuration.
+
+    `alike`: whether the input is such an image as the target, so that its distance means something.
+    """
     rows = [
         (label, e, i) for label, e in of.items() for i in range(min(len(e["inputs"]), MOST_IMAGES))
     ]
@@ -48,7 +51,8 @@ def restored(of: Mapping[str, dict[str, np.ndarray]]) -> Figure:
     for (label, e, i), panels in zip(rows, every, strict=True):
         for axes, name in zip(panels, ("inputs", "outputs", "targets"), strict=False):
             picture(axes, e[name][i])
-            dB = "" if name == "targets" else f", {psnr(e[name][i], e['targets'][i]):.2f} dB"
+            near = name == "outputs" or (alike and name == "inputs")
+            dB = f", {psnr(e[name][i], e['targets'][i]):.2f} dB" if near else ""
             axes.set_title(f"{name[:-1]}{dB}", fontsize=8.5)
         shown = panels[3].imshow(
             error(e, i), cmap="cividis", vmin=0, vmax=worst, interpolation="none"

@@ -53,17 +53,20 @@ def _wrong(of: dict[str, Any], a: Analysis) -> Shown:
 
 
 def _images(of: dict[str, Any], a: Analysis) -> Shown:
+    alike = all(map(exhibits.inputs_are_alike, a.every_run))
+    measured = ("inputs", "outputs") if alike else ("outputs",)
     rows = [
-        (label, i + 1, *(_decibel(e[k][i], e["targets"][i]) for k in ("inputs", "outputs")))
+        (label, i + 1, *(_decibel(e[k][i], e["targets"][i]) for k in measured))
         for label, e in of.items()
         for i in range(len(e["inputs"]))
     ]
+    columns = ("run of", "image", *(name[:-1] for name in measured))
     return Shown(
         "restored-images",
         "Input, output, target and error",
         "Test images of the run with the first seed; the error is drawn on one scale for all.",
-        draw_examples.restored(of),
-        tables.texts("PSNR of the images", ("run of", "image", "input", "output"), rows),
+        draw_examples.restored(of, alike),
+        tables.texts("PSNR of the images", columns, rows),
     )
 
 

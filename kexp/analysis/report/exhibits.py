@@ -38,6 +38,14 @@ def images(record: Record) -> dict[str, np.ndarray] | None:
     return e if fit else None
 
 
+def inputs_are_alike(record: Record) -> bool:
+    """Whether the inputs of a run's images are such images as the targets, to be compared with."""
+    return record.summary.get("target", ALIKE[0]) in ALIKE
+
+
+ALIKE = ("image regression", "projection")
+
+
 def numbers(record: Record) -> dict[str, np.ndarray] | None:
     """Predicted and true numbers, shape (n,)."""
     e = record.examples()
