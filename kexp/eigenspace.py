@@ -147,13 +147,14 @@ def robust_projection(
     start = np.maximum(np.abs(residual).max(axis=1) / half, 1.0)
     active = np.arange(len(images))
     for iteration in range(1, most + 1):
-        scale = np.maximum(start[active] * SHRINKING ** (iteration - 1), 1.0)
-        weights = _weights(weight, residual[active], scale)
+        scale = np.maximum(start * SHRINKING ** (iteration - 1), 1.0)
+        # Of all images, as JAX compiles for every shape anew.
+        weights = _weights(weight, residual, scale)[active]
         found = _weighted(space.basis, weights, centred[active], coefficients[active])
         moved = np.linalg.norm(found - coefficients[active], axis=1)
         coefficients[active], iterations[active] = found, iteration
         residual[active] = found @ space.basis.T - centred[active]
-        done = (scale == 1.0) & (moved <= tolerance * np.linalg.norm(found, axis=1))
+        done = (scale[active] == 1.0) & (moved <= tolerance * np.linalg.norm(found, axis=1))
         active = active[~done]
         if not active.size:
             break
