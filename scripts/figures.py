@@ -10,7 +10,9 @@ Takes about 15 minutes on 2 cores. `COMMANDS` are the commands that a page gives
 from __future__ import annotations
 
 import argparse
+import io
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -39,7 +41,8 @@ COMMANDS = {
     ],
     "overfitting": [
         f"run {SMALL} {LONG} dropout.places=[hidden,last] name=dropped",
-        f"run {SMALL} {LONG} dropout=none data.label_noise=0.3 data.train_size=300 name=noisy",
+        "run data=digits model=mlp model.hidden=[256,256] data.train_size=300 data.label_noise=0.3"
+        f" {LONG} dropout=none name=noisy",
     ],
     "losses": [
         "sweep task=ridge data.outliers=0.2 loss=mse,mae,huber,cauchy,tukey 'seed=range(10)'"
@@ -74,39 +77,6 @@ COMMANDS = {
 }
 """The commands of each page, without `kexp`."""
 
-TERMS = """# @package _global_
-# Which term of the objective narrows the gap of a network that sees 100 digits?
-#
-#   kexp sweep study=terms --config-dir mine
-#   kexp effects results/terms
-defaults:
-  - override /task: mnist_convnet
-  - override /data: digits
-  - override /model: mlp
-  - override /dropout: none
-
-data:
-  train_size: 100
-model:
-  hidden: [256, 256]
-training:
-  epochs: 60
-  batch_size: 32
-optimizer:
-  learning_rate: 0.003
-study:
-  name: terms
-  yardstick: nll
-  quantities: [gap, test, test.error]
-  seeds: 5
-  factors:
-    loss: [crossentropy, label_smoothing]
-    regularizer: [none, [l2, regularizer.strength=0.003]]
-    dropout: [none, [standard, "dropout.places=[hidden,last]"]]
-    norm: [none, batch]
-"""
-"""The study file of the tour."""
-
 
 def main() -> None:
     """Draw the figures that are asked for."""
@@ -129,9 +99,10 @@ def main() -> None:
 
 def train(pages: Sequence[str] | dict[str, None]) -> None:
     """Run the commands of some pages; what has been trained before is left alone."""
+    (text,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "tour.md").read_text("utf-8"), re.DOTALL)
     study = Path("mine/study/terms.yaml")
     study.parent.mkdir(parents=True, exist_ok=True)
-    study.write_text(TERMS, encoding="utf-8")
+    study.write_text(text, encoding="utf-8")
     for command in (command for page in pages for command in COMMANDS.get(page, [])):
         print(f"$ kexp {command}", flush=True)
         subprocess.run([sys.executable, "-m", "kexp", *shlex.split(command)], check=True)
@@ -139,8 +110,6 @@ def train(pages: Sequence[str] | dict[str, None]) -> None:
 
 def save(figure: Any, file: Path) -> None:
     """A figure, or a picture that kexp has drawn, as PNG on white with at most 256 colours."""
-    import io
-
     from PIL import Image
 
     if isinstance(figure, Path):
@@ -402,6 +371,7 @@ def norms_axes() -> Any:
         axes.set_yticks([])
         axes.set_zticks([])
         axes.view_init(elev=22, azim=-130)
+        axes.set_box_aspect(None, zoom=0.9)
     return figure
 
 

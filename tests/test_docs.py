@@ -1,7 +1,7 @@
 """The documentation is true: its commands do what they would, short of training, and it is whole.
 
 A block of Python or YAML that opens with a comment naming a file, `# mine/loss/poly.yaml`, is that
-file: the commands of its page find it there.
+file (Hydra's own `# @package` may stand before it): the commands of its page find it there.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def commands_of(page: Path) -> list[list[str]]:
 
 def files_of(page: Path) -> dict[str, str]:
     """The files that a page shows, by their paths."""
-    named = ((re.match(r"# (mine/[\w/.]+)\n", text), text) for _, text in blocks_of(page))
+    first = re.compile(r"(?:# @package \w+\n)?# (mine/[\w/.]+)\n")
+    named = ((first.match(text), text) for _, text in blocks_of(page))
     return {match[1]: text for match, text in named if match}
 
 
@@ -66,15 +67,21 @@ def cases(*names: str) -> Iterator[Any]:
     for page in PAGES:
         for words in commands_of(page):
             own = "--config-dir" in words and page.name == "README.md"
-            if words[0] in names and not own and tuple(words) not in seen:
-                seen.add(tuple(words))
+            once = tuple(word for word in words if word != "--dry-run")
+            if words[0] in names and not own and once not in seen:
+                seen.add(once)
                 yield pytest.param(page, words, id=" ".join(words))
 
 
 SWEEPS, RUNS = [*cases("sweep")], [*cases("run")]
 EXTRAS = ("ray", "submitit", "optuna", "mlflow", "tensorboard")
 EXTENDING = DOCS / "extending.md"
-OWN_RUNS = [case for case in RUNS if case.values[0] == EXTENDING]
+# The first command with each module of docs/extending.md.
+OWN_RUNS = {
+    c.values[1][c.values[1].index("--module") + 1]: c
+    for c in RUNS[::-1]
+    if c.values[0] == EXTENDING
+}
 
 
 def skip_without(*packages: str) -> None:
@@ -119,8 +126,8 @@ def test_sweeps(
     needed = [name for name in EXTRAS if any(name in word for word in words)]
     skip_without(*needed)
     placed(page, tmp_path)
-    once = [word for word in words if word != "--dry-run"]
-    assert main([*once, "--dry-run"]) == 0, capsys.readouterr().err
+    few = [re.sub(r"^seed=range.*", "seed=0,1", w) for w in words if w != "--dry-run"]
+    assert main([*few, "--dry-run"]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("page", "words"), RUNS)
@@ -143,20 +150,20 @@ def arguments(folder: Path, words: list[str]) -> tuple[list[str], dict[str, Any]
     return list(given["overrides"]), {"config_dir": where, "modules": given["modules"]}
 
 
-@pytest.mark.parametrize(("page", "words"), OWN_RUNS)
+@pytest.mark.parametrize(("page", "words"), [*OWN_RUNS.values()])
 def test_own_classes_train(page: Path, words: list[str], tmp_path: Path, own_modules: None) -> None:
     """What docs/extending.md shows is trained for an epoch, and measured."""
     overrides, where = arguments(placed(page, tmp_path), words)
-    small = ["training.epochs=1", f"paths.results={tmp_path / 'results'}"]
-    if any(word.startswith("task=") for word in overrides):
-        small += ["task.patches_per_epoch=16", "data.train_size=2", "model.depth=2"]
-    else:
-        small += ["data.train_size=40", "data.validation_size=20", "data.test_size=20"]
-    summary = kexp.run(*overrides, *small, quiet=True, **where)
-    assert summary["epochs"] == 1 and the_run(tmp_path / "results")
+    small = {"training.epochs=1", "data.validation_size=20", "data.test_size=20"}
+    small |= {word for word in overrides if "data.train_size" in word} or {"data.train_size=40"}
+    if "task=inpaint" in overrides:
+        small |= {"data=digits", "model.levels=1", "task.patch=16", "task.patches_per_epoch=16"}
+    overrides = [*dict.fromkeys([*overrides, *sorted(small), f"paths.results={tmp_path / 'r'}"])]
+    summary = kexp.run(*overrides, quiet=True, **where)
+    assert summary["epochs"] == 1 and the_run(tmp_path / "r")
 
 
-@pytest.mark.parametrize(("page", "words"), cases(*commands.commands))
+@pytest.mark.parametrize(("page", "words"), [*cases(*commands.commands)])
 def test_command_line_is_understood(page: Path, words: list[str]) -> None:
     parent = click.Context(commands, **commands.context_settings)
     commands.commands[words[0]].make_context(words[0], list(words[1:]), parent).close()
@@ -214,6 +221,19 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert file.exists(), f"{page.name} links to {target}"
         assert DOCS not in page.parents or file.is_relative_to(DOCS), target
         assert not anchor or anchor in slugs(file), f"{page.name} links to {target}"
+
+
+def test_figures_come_from_commands_of_the_pages() -> None:
+    """Each command of scripts/figures.py stands on a page, and each figure too."""
+    spec = importlib.util.spec_from_file_location("figures", ROOT / "scripts" / "figures.py")
+    assert spec and spec.loader
+    figures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(figures)
+    given = [sorted(words) for page in PAGES for words in commands_of(page)]
+    for command in (command for of_page in figures.COMMANDS.values() for command in of_page):
+        assert sorted(shlex.split(command)) in given, command
+    for name in figures.FIGURES:
+        assert any(f"images/{name}.png)" in text for text in TEXTS.values()), name
 
 
 def test_images_are_small_and_used() -> None:
