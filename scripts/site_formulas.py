@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pymdownx.superfences import SuperFencesException
+
 from kexp.analysis.report.formula import mathml
 
 
@@ -19,8 +21,8 @@ def on_config(config: Any) -> Any:
 
 
 def formula(source: str, *_: Any, **__: Any) -> str:
-    """A fence as a block of MathML. Raises `ValueError` where it cannot be had."""
-    made = mathml(source)
-    if made is None:
-        raise ValueError(f"no MathML can be made of the formula {source!r}")
-    return f'<div class="formula">{made.replace("inline", "block", 1)}</div>'
+    """A fence as a block of MathML. `SuperFencesException` where it cannot be had."""
+    made = mathml(source, display="block")
+    if made is None or "\\" in made:  # a command that is not known is left as it stands
+        raise SuperFencesException(f"no MathML can be made of the formula {source!r}")
+    return f'<div class="formula">{made}</div>'
