@@ -29,6 +29,7 @@ from kexp.analysis.plots import canvas
 DOCS = Path(__file__).parents[1] / "docs"
 IMAGES = DOCS / "images"
 DPI = 110
+WIDEST = 1050  # pixels
 
 SMALL = "data=digits model=mlp model.hidden=[256,256] data.train_size=100"
 LONG = "training.batch_size=32 training.epochs=60 optimizer.learning_rate=0.003"
@@ -118,16 +119,18 @@ def save(figure: Any, file: Path) -> None:
         stream = io.BytesIO()
         canvas.inked(figure).savefig(stream, format="png", dpi=DPI, facecolor="white")
     with Image.open(stream) as drawn:
-        drawn.convert("RGB").quantize(256).save(file, optimize=True)
+        small = drawn.convert("RGB")
+        small.thumbnail((WIDEST, WIDEST))
+        small.quantize(256).save(file, optimize=True)
     print(f"{file}: {file.stat().st_size / 1024:.0f} kB", flush=True)
 
 
-def reported(study: str, plot: str) -> Path:
-    """A plot of the report on a study."""
+def reported(study: str, plot: str, *options: str) -> Path:
+    """A plot of the report on a study; `options` are those of `kexp report`."""
     plots = Path("plots") / study
     if not plots.exists():
         command = ["report", f"results/{study}", "-o", f"{study}.html", "--plots", str(plots)]
-        subprocess.run([sys.executable, "-m", "kexp", *command], check=True)
+        subprocess.run([sys.executable, "-m", "kexp", *command, *options], check=True)
     return plots / f"{plot}.png"
 
 
@@ -257,12 +260,12 @@ def losses_classification() -> Any:
 
 def losses_outliers() -> Path:
     """Losses on a regression with outliers, against the quadratic one."""
-    return reported("outliers", "effects")
+    return reported("outliers", "effects", "--on", "gap,test")
 
 
 def losses_labels() -> Path:
     """Losses on wrong labels, against cross-entropy."""
-    return reported("wrong_labels", "effects")
+    return reported("wrong_labels", "effects", "--on", "test.error,test,memorisation")
 
 
 def regularizers_shrinkage() -> Any:
@@ -430,7 +433,7 @@ def mnist_convnet_sizes() -> Path:
 
 def denoise_restored() -> Path:
     """Noisy, restored and clean images of the test split."""
-    return reported("denoise", "restored")
+    return reported("denoise", "restored-images")
 
 
 def binary_cells() -> Path:
