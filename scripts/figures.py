@@ -29,7 +29,7 @@ from kexp.analysis.plots import canvas
 DOCS = Path(__file__).parents[1] / "docs"
 IMAGES = DOCS / "images"
 DPI = 110
-WIDEST = 1050  # pixels
+LARGEST = 150 * 1024
 
 SMALL = "data=digits model=mlp model.hidden=[256,256] data.train_size=100"
 LONG = "training.batch_size=32 training.epochs=60 optimizer.learning_rate=0.003"
@@ -110,7 +110,7 @@ def train(pages: Sequence[str] | dict[str, None]) -> None:
 
 
 def save(figure: Any, file: Path) -> None:
-    """A figure, or a picture that kexp has drawn, as PNG on white with at most 256 colours."""
+    """A figure, or a picture that kexp has drawn, as PNG on white, with fewer colours if it is large."""
     from PIL import Image
 
     if isinstance(figure, Path):
@@ -119,9 +119,10 @@ def save(figure: Any, file: Path) -> None:
         stream = io.BytesIO()
         canvas.inked(figure).savefig(stream, format="png", dpi=DPI, facecolor="white")
     with Image.open(stream) as drawn:
-        small = drawn.convert("RGB")
-        small.thumbnail((WIDEST, WIDEST))
-        small.quantize(256).save(file, optimize=True)
+        for colours in (256, 64, 32):
+            drawn.convert("RGB").quantize(colours).save(file, optimize=True)
+            if file.stat().st_size <= LARGEST:
+                break
     print(f"{file}: {file.stat().st_size / 1024:.0f} kB", flush=True)
 
 
