@@ -110,7 +110,7 @@ def train(pages: Sequence[str] | dict[str, None]) -> None:
 
 
 def save(figure: Any, file: Path) -> None:
-    """A figure, or a picture that kexp has drawn, as PNG on white, with fewer colours if it is large."""
+    """A figure, or a picture that kexp has drawn, as PNG on white with few colours."""
     from PIL import Image
 
     if isinstance(figure, Path):

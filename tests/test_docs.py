@@ -184,7 +184,10 @@ def test_questions_are_answered(
     assert len(capsys.readouterr().out) > 20
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+WITH_PYTHON = [p for p in PAGES if any(language == "python" for language, _ in blocks_of(p))]
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
 def test_python_blocks_work(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_is_fetched: None
 ) -> None:
