@@ -127,6 +127,7 @@ def test_sweeps(
     skip_without(*needed)
     placed(page, tmp_path)
     few = [re.sub(r"^seed=range.*", "seed=0,1", w) for w in words if w != "--dry-run"]
+    few += ["study.seeds=1"] if "study=terms" in words else []
     assert main([*few, "--dry-run"]) == 0, capsys.readouterr().err
 
 
