@@ -20,14 +20,17 @@ HARMLESS = re.compile(r"[\w.,%+ -]*")
 NAMESPACE = "{http://www.w3.org/1998/Math/MathML}"
 
 
-def mathml(tex: str) -> str | None:
-    """A formula as a `math` element; None where it cannot be had as presentation MathML alone."""
+def mathml(tex: str, display: str = "inline") -> str | None:
+    """A formula as a `math` element; None where it cannot be had as presentation MathML alone.
+
+    `display="block"` sets limits above and below their sums.
+    """
     import latex2mathml.converter
 
     if not tex.strip() or len(tex) > LONGEST:
         return None
     try:
-        made = latex2mathml.converter.convert(tex, display="inline")
+        made = latex2mathml.converter.convert(tex, display=display)
         if "<!" in made or "<?" in made:
             return None
         root = ElementTree.fromstring(made)
@@ -35,7 +38,7 @@ def mathml(tex: str) -> str | None:
         return None
     if not all(_cleaned(element) for element in root.iter()) or root.tag != "math":
         return None
-    root.attrib = {"display": "inline", "displaystyle": "true"}
+    root.attrib = {"display": display, "displaystyle": "true"}
     return ElementTree.tostring(root, encoding="unicode")
 
 
