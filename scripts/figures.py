@@ -4,7 +4,7 @@
     python scripts/figures.py tour norms    # those whose names begin so
     python scripts/figures.py --keep DIR    # with the runs in DIR, which are trained once
 
-Takes about 15 minutes on 2 cores. `COMMANDS` are the commands that a page gives for its figures.
+Took about half an hour on 2 busy cores. `COMMANDS` are those that a page gives for its figures.
 """
 
 from __future__ import annotations
