@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from kexp import environment
+from kexp.data import Collection, Splits
 from kexp.data.keeping import loaded
 from kexp.environment import allow_files
 from kexp.errors import Held, Interrupted, KexpError, OutOfMemory
@@ -87,11 +88,19 @@ def fitting(e: Experiment) -> tuple[int, str]:
     from kexp.training import memory
 
     streams, collection = Streams(e.seed), e.task.adapted(loaded(e.data, e.data_folder))
-    splits = e.task.prepared(e.data.split(collection, streams))
+    splits = _prepared(e, collection, streams)
     data = e.task.epoch(splits.train, streams, 1)
     count, why = memory.fitting(e, e.task.shapes(collection), data)
     files = allow_files(FILES_OF_PROCESS + FILES_OF_RUN * count)
     return min(count, max(1, (files - FILES_OF_PROCESS) // FILES_OF_RUN)), why
+
+
+def _prepared(e: Experiment, collection: Collection, streams: Streams) -> Splits:
+    """The splits as the model sees them. Raises `DataError` where they do not fit the choices."""
+    splits = e.data.split(collection, streams)
+    e.task.check_splits(splits, e.model.smallest_side())
+    e.task.check_sides(splits, e.loss)
+    return e.task.prepared(splits)
 
 
 def _is_fault(end: Any) -> bool:
@@ -175,9 +184,7 @@ def _train(
         collection = loaded(e.data, e.data_folder)
         data = write_environment(folder, e, device, collection, reporter)
         collection = e.task.adapted(collection)
-        splits = e.data.split(collection, streams)
-        e.task.check_splits(splits, e.model.smallest_side())
-        splits = e.task.prepared(splits)
+        splits = _prepared(e, collection, streams)
 
         placed = Placed(e.model, e.training.distribution, reporter, stack)
         shapes = e.task.shapes(collection)

@@ -33,12 +33,13 @@ from PIL import Image
 
 import kexp
 from kexp.cli import main
-from kexp.data import Archive, Folder, Mnist, archive, mnist
+from kexp.data import Archive, Digits, Folder, Mnist, archive, mnist
 from kexp.data import download as web
 from kexp.data.archive import open_archive
 from kexp.data.download import download
 from kexp.data.images import KexpDataWarning, read_images
 from kexp.errors import DataError, DataMissing, Interrupted
+from kexp.losses import MsSsim
 from kexp.streams import Streams
 from kexp.tasks import Denoise
 
@@ -877,6 +878,31 @@ def test_f26_in_an_archive_too(tmp_path, split):
     np.savez(tmp_path / "x.npz", **images | {part.names[0]: np.zeros((9, 20), np.uint8)})
     with pytest.raises(DataError, match=rf"1 images .*\n  {split} '{part.names[0]}': 9×20 pixels"):
         check(data, tmp_path, patch=11)
+
+
+def test_f26_many_images_are_not_all_named(tmp_path):
+    data = Digits(side=20)
+    with pytest.raises(DataError) as caught:
+        Denoise(patch=30).check_splits(data.split(data.load(tmp_path), Streams(0)), 1)
+    first, *lines = str(caught.value).splitlines()
+    assert first.startswith("1079 images are too small") and len(lines) == 21
+    assert lines[-1] == "  … and 1059 more"
+
+
+def test_f26_images_too_small_for_the_loss_or_the_model(tmp_path):
+    """Of whole images, not of patches alone."""
+    sides = {"train/a.png": (64, 64), "val/b.png": (30, 30), "test/c.png": (64, 64)}
+    root = side_by_side(tmp_path / "images", sides)
+    data = Folder(path=str(root))
+    splits = data.split(data.load(tmp_path), Streams(0))
+    task = Denoise(patch=48)
+    task.check_sides(splits, MsSsim(scales=2))
+    with pytest.raises(DataError, match=r"needs images of 44×44 .* image val/b.png, side=30; rem"):
+        task.check_sides(splits, MsSsim(scales=3))
+    with pytest.raises(DataError, match="task.patch=48 is too small .* patches of 64×64"):
+        task.check_splits(splits, 64)
+    with pytest.raises(DataError, match="validation 'val/b.png': 30×30 pixels, needed at least 32"):
+        task.check_splits(splits, 32)
 
 
 @pytest.mark.slow

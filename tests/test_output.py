@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from kexp.analysis import output
 from kexp.analysis.output import render, spelled
+from kexp.measures import YARDSTICKS
 
 FORMS = ("table", "csv", "json", "md", "latex")
 ROWS = [
@@ -117,6 +118,12 @@ def test_f66_control_characters_are_spelled_out(form: str, text: str) -> None:
     shown = render([text, "n"], [{text: text, "n": 1}], form, text, text)
     assert not [c for c in shown if not c.isprintable() and c != "\n"]
     assert "\n=1" not in shown
+
+
+def test_latex_knows_every_sign_of_a_yardstick() -> None:
+    texts = [text for y in YARDSTICKS.values() for text in (y.label, y.unit)]
+    shown = [render([text], [{text: text}], "latex") for text in texts if text]
+    assert all(text.isascii() for text in shown) and any(r"$\Delta$E$_0$$_0$" in t for t in shown)
 
 
 def test_f66_latex_commands_are_spelled_out() -> None:

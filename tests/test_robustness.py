@@ -315,3 +315,40 @@ def test_a_study_cannot_be_about_what_is_not_measured(
     assert main(["run", *tiny("ridge", folder), "study.quantities=[pgd]"]) == 2
     assert "study.quantities: pgd needs the robustness" in capsys.readouterr().err
     assert main(["run", *tiny("ridge", folder, *FEW), "study.quantities=[pgd@0.10,noise]"]) == 0
+
+
+def test_depth_is_attacked_where_it_is_measured(folder: Path) -> None:
+    """Scale and shift are aligned away, and unknown depths are no part of it."""
+    images, depths = (folder / "pairs" / name for name in ("images", "depths"))
+    for place in (images, depths):
+        place.mkdir(parents=True)
+    from PIL import Image
+
+    draws = np.random.default_rng(4)
+    for number in range(12):
+        pixels = draws.integers(0, 256, (16, 16, 3), np.uint8)
+        Image.fromarray(pixels).save(images / f"{number}.png")
+        depth = 1 + pixels.mean(axis=-1) / 64
+        depth[:3, :3] = np.nan
+        np.save(depths / f"{number}.npy", depth)
+    data = ("data=depth_folder", f"data.path={folder / 'pairs'}", "data.side=16")
+    model = ("model.levels=1", "model.width=8", "training.batch_size=4", "training.epochs=3")
+    places = (f"paths.results={folder / 'results'}", f"paths.data={folder / 'data'}")
+    strengths = ("robustness.fgsm=[0.01,0.05,0.2]", "robustness.pgd=[0.01,0.2]")
+    options = ("robustness=curves", "robustness.pgd_steps=4", *strengths)
+    summary = kexp.run("task=depth", *data, *model, *options, *places, quiet=True)
+    curves = summary["robustness"]
+    errors = [curves["clean"]["abs_rel"]]
+    errors += [curves["fgsm"][key]["abs_rel"] for key in ("0.01", "0.05", "0.2")]
+    assert len(set(errors)) == 4 and errors[3] > 1.02 * errors[0]
+    assert curves["pgd"]["0.2"]["abs_rel"] > curves["pgd"]["0.01"]["abs_rel"] > 0.99 * errors[0]
+
+
+def test_inputs_that_overshoot_stay_within_epsilon(folder: Path) -> None:
+    """Bicubic interpolation leaves [0, 1]; to clip it would be more than ε."""
+    from kexp.tasks import DeblurSr, Denoise, MnistConvnet
+
+    image = np.zeros((1, 8, 8, 1), np.float32)
+    assert not DeblurSr().is_within_range(image) and not Denoise().is_within_range(image)
+    assert MnistConvnet().is_within_range(image)
+    assert not MnistConvnet().is_within_range(np.zeros((3, 5), np.float32))

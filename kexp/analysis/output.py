@@ -33,9 +33,10 @@ FIGURES = re.compile(r"[-+−]?[\d.∞\[].*|–|")
 MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in "\\|`*_[]~$"}
 SIGNS = dict(zip("±×∞≤≥≈→Σ", "pm times infty leq geq approx to Sigma".split(), strict=True))
 SIGNS |= {"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "varepsilon", "λ": "lambda"}
+SIGNS |= {"Δ": "Delta"}
 SIGNS |= {"μ": "mu", "ρ": "rho", "σ": "sigma", "τ": "tau", "θ": "theta", "ψ": "psi"}
 LATEX = {sign: f"$\\{name}$" for sign, name in SIGNS.items()}
-LATEX |= {"²": "$^2$", "−": "$-$", "–": "--", "…": r"\ldots{}", "|": r"\textbar{}"}
+LATEX |= {"²": "$^2$", "₀": "$_0$", "−": "$-$", "–": "--", "…": r"\ldots{}", "|": r"\textbar{}"}
 LATEX |= {c: f"{{{c}}}" for c in "[]*"}  # which after a line's end would be its argument
 """What LaTeX needs besides what tabulate escapes."""
 

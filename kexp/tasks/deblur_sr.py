@@ -29,6 +29,7 @@ class DeblurSr(ImageRegression):
     """
 
     target: ClassVar[str] = "image regression"
+    levers: ClassVar[str] = "task.patch, task.blur or task.scale"
     yardsticks: ClassVar[tuple[str, ...]] = ("psnr", "ssim", "mse", "mae")
 
     patch: Annotated[int, Field(ge=11)] = 33
@@ -67,6 +68,10 @@ class DeblurSr(ImageRegression):
         """(None, None, 1), and one output, whether the images are grey or in colour."""
         super().shapes(collection)
         return (None, None, 1), 1
+
+    def is_within_range(self, x: np.ndarray) -> bool:
+        """Never: interpolation overshoots the range of images."""
+        return False
 
     def trivial(self, splits: Splits, batches: Sequence[Batch]) -> dict[str, list[np.ndarray]]:
         """The bicubic enlargement."""

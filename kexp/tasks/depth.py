@@ -13,7 +13,7 @@ from kexp import yardsticks
 from kexp.choice import choice
 from kexp.data import Collection, DataSet, Examples, Splits
 from kexp.errors import DataError
-from kexp.losses import Loss
+from kexp.losses import Loss, ScaleShiftInvariant
 from kexp.streams import Streams
 from kexp.tasks.base import Batch, EpochData, Task
 
@@ -80,6 +80,10 @@ class Depth(Task):
     def shapes(self, collection: Collection) -> tuple[tuple, int]:
         """The shape of an image, and one output per pixel."""
         return tuple(collection.train.inputs[0].shape), 1
+
+    def adversary(self) -> Any:
+        """What is measured leaves scale and shift open, and so does what an adversary raises."""
+        return ScaleShiftInvariant(gradient_weight=0.0).of_known
 
     def check_splits(self, splits: Splits, smallest_side: int) -> None:
         """Refuse images that are too small for the model."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +19,7 @@ from kexp.tasks.base import Batch, EpochData, Task
 
 SSIM_WINDOW = 11
 MOST_EXHIBITS = 3
+MOST_NAMED = 20
 EXHIBIT_SIDE = 128
 
 
@@ -35,6 +36,9 @@ class ImageRegression(Task):
     patch: Annotated[int, Field(ge=SSIM_WINDOW)] = 40
     patches_per_epoch: Count = 3200
     augment: bool = True
+
+    levers: ClassVar[str] = "task.patch"
+    """The keys that make what is cut out of an image smaller."""
 
     def seen(self, images: np.ndarray) -> np.ndarray:
         """What `given` and `wanted` take of uint8 images (n, h, w, c): mostly [0, 1]."""
@@ -85,25 +89,41 @@ class ImageRegression(Task):
     def check_splits(self, splits: Splits, smallest_side: int) -> None:
         """Refuse training images smaller than a patch, and others smaller than SSIM's window.
 
-        All of them are named in one `DataError`.
+        They are named in one `DataError`.
         """
+        if self.patch < smallest_side:
+            raise DataError(
+                f"task.patch={self.patch} is too small for this model, which needs patches of "
+                f"{smallest_side}×{smallest_side} at least; choose a larger one, or fewer levels"
+            )
         patch, window = f"a patch, task.patch={self.patch}", "the window of SSIM"
         if self.margin:
             patch += f" and {self.margin} pixels on each side"
         if self.border:
             window += f" and {self.border} pixels on each side"
-        least = _multiple(SSIM_WINDOW + 2 * self.border, self.grid)
+        least = _multiple(max(SSIM_WINDOW + 2 * self.border, smallest_side), self.grid)
         small = [
             *_smaller("train", splits.train, self._cut, patch),
             *_smaller("validation", splits.validation, least, window),
             *_smaller("test", splits.test, least, window),
         ]
         if small:
-            lines = "\n".join(small)
+            more = f"\n  … and {len(small) - MOST_NAMED} more" if small[MOST_NAMED:] else ""
+            lines = "\n".join(small[:MOST_NAMED]) + more
             raise DataError(
-                f"{len(small)} images are too small; remove them, or choose a smaller task.patch "
-                f"(at least {SSIM_WINDOW}):\n{lines}"
+                f"{len(small)} images are too small; remove them, or choose a smaller "
+                f"{self.levers}; task.patch is at least {SSIM_WINDOW}:\n{lines}"
             )
+
+    def check_sides(self, splits: Splits, loss: Any) -> None:
+        """Refuse validation and test images that are too small for the loss."""
+        for part in (splits.validation, splits.test) if isinstance(loss, Loss) else ():
+            sides = part.shapes[:, :2].min(axis=1) // self.grid * self.grid
+            smallest = int(np.argmin(sides))
+            try:
+                loss.check_side(f"the image {part.name(smallest)}, side", int(sides[smallest]))
+            except ValueError as error:
+                raise DataError(f"{error}; remove smaller ones, or choose another loss") from None
 
     def epoch(self, train: Examples, streams: Streams, epoch: int) -> EpochData:
         """Fresh patches, from the streams `patches` and `noise`."""
