@@ -43,12 +43,13 @@ class Curves(Robustness):
 
     `noise` are standard deviations of Gaussian noise; `occlusion` shares in (0, 1] of an image's
     pixels under a grey square at a random place, or of the features set to their mean; `fgsm` and
-    `pgd` the greatest change ε of any input value. FGSM takes one step along the sign of the
-    slope (Goodfellow et al. 2015, section 4); PGD `pgd_steps` steps of 2.5 ε/`pgd_steps` from a
-    random start, back within ε after each (Madry et al. 2018, equation 2). Both raise a loss that
-    is the same for all runs of a task, whatever they were trained on: cross-entropy, or the
-    squared error. `examples` is how many of the first test examples are perturbed, fewer where
-    they have more than a million values; whole images of a task on images count one by one.
+    `pgd` the greatest change ε of any input value. FGSM takes one step along the sign of the slope
+    (Goodfellow et al. 2015, section 4); PGD `pgd_steps` steps of 2.5 ε/`pgd_steps` from a random
+    start, back within ε after each (Madry et al. 2018, equation 2). Both raise a loss that is the
+    same for all runs of a task, whatever they were trained on: cross-entropy, for depth the scale-
+    and-shift-invariant distance, else the squared error. `examples` is how many of the first test
+    examples are perturbed, fewer where they have more than a million values; whole images of a task
+    on images count one by one.
     """
 
     noise: Strengths = Field(default_factory=lambda: [0.05, 0.1, 0.2, 0.4])

@@ -198,9 +198,10 @@ def _train(
             yield from loop.course(check)
 
         check()
-        perturbed = yield from curves(
-            e.robustness, e.task, engine, loop.meter.test_batches(), streams
-        )
+        if names := ", ".join(e.robustness.strengths()):
+            reporter.say(f"measuring robustness: {names}")
+        batches = loop.meter.test_batches()
+        perturbed = yield from curves(e.robustness, e.task, engine, batches, streams, check)
         test = yield from loop.test()
         about = {**data, "classes": collection.classes}
         summary = summarise(e, loop, test, splits, about, perturbed)

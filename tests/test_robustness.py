@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import kexp
 from kexp.analysis import robustness as found
 from kexp.analysis.comparable import comparable
+from kexp.analysis.levels import choices
 from kexp.analysis.load import read_records
 from kexp.analysis.quantities import Quantity, is_quantity, parsed
 from kexp.cli import main
@@ -19,6 +21,7 @@ from kexp.measures import YARDSTICKS
 from kexp.robustness import GREY, Curves, noisy, occluded
 from kexp.store import read_run
 from kexp.store.names import identity
+from kexp.streams import Streams
 from tests.conftest import TINY, read, the_run, tiny
 from tests.records import write_run
 
@@ -190,6 +193,45 @@ def test_runs_from_before_there_was_robustness_are_the_same_runs(folder: Path) -
     )
     assert "robustness" not in (run / "config.yaml").read_text()
     assert read_run(run).config["robustness"] == section
+    summary = json.loads((run / "summary.json").read_text())
+    del summary["options"]["robustness"], summary["config"]["robustness"]
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert choices(read_run(run))["robustness"] == "none"
+
+
+def test_a_run_that_is_monitored_by_its_fit_tells_robustness_by_the_yardstick(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["run", *tiny("ridge", folder, *FEW, "training.monitor=fit")])
+    assert "measuring robustness: noise, occlusion, fgsm, pgd" in capsys.readouterr().out
+    main(["show", str(the_run(folder))])
+    assert "  MSE under PGD of 0: " in capsys.readouterr().out
+    main(["compare", str(folder)])
+    assert "MSE under PGD" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_signal_is_heeded_between_perturbations(folder: Path) -> None:
+    from kexp.errors import Interrupted
+    from kexp.tasks import Batch, Ridge
+    from kexp.training.course import Measure
+    from kexp.training.perturbing import curves
+
+    asked = []
+
+    def check() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise Interrupted(signal.SIGTERM)
+
+    x, y = np.ones((4, 2), np.float32), np.zeros((4, 1), np.float32)
+    engine: Any = None
+    course = curves(Curves(), Ridge(), engine, [Batch(x, y)], Streams(0), check)
+    wish = next(course)
+    with pytest.raises(Interrupted):
+        while True:
+            assert isinstance(wish, Measure)
+            wish = course.send([(y, y[:, 0])])
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize(
@@ -317,31 +359,29 @@ def test_a_study_cannot_be_about_what_is_not_measured(
     assert main(["run", *tiny("ridge", folder, *FEW), "study.quantities=[pgd@0.10,noise]"]) == 0
 
 
-def test_depth_is_attacked_where_it_is_measured(folder: Path) -> None:
+def test_depth_is_attacked_where_it_is_measured() -> None:
     """Scale and shift are aligned away, and unknown depths are no part of it."""
-    images, depths = (folder / "pairs" / name for name in ("images", "depths"))
-    for place in (images, depths):
-        place.mkdir(parents=True)
-    from PIL import Image
+    import keras
+
+    from kexp.losses import Quadratic
+    from kexp.objective import Objective
+    from kexp.optimizers import SGD
+    from kexp.regularizers import Zero
+    from kexp.tasks import Depth
+    from kexp.training.engine import make_engine
 
     draws = np.random.default_rng(4)
-    for number in range(12):
-        pixels = draws.integers(0, 256, (16, 16, 3), np.uint8)
-        Image.fromarray(pixels).save(images / f"{number}.png")
-        depth = 1 + pixels.mean(axis=-1) / 64
-        depth[:3, :3] = np.nan
-        np.save(depths / f"{number}.npy", depth)
-    data = ("data=depth_folder", f"data.path={folder / 'pairs'}", "data.side=16")
-    model = ("model.levels=1", "model.width=8", "training.batch_size=4", "training.epochs=3")
-    places = (f"paths.results={folder / 'results'}", f"paths.data={folder / 'data'}")
-    strengths = ("robustness.fgsm=[0.01,0.05,0.2]", "robustness.pgd=[0.01,0.2]")
-    options = ("robustness=curves", "robustness.pgd_steps=4", *strengths)
-    summary = kexp.run("task=depth", *data, *model, *options, *places, quiet=True)
-    curves = summary["robustness"]
-    errors = [curves["clean"]["abs_rel"]]
-    errors += [curves["fgsm"][key]["abs_rel"] for key in ("0.01", "0.05", "0.2")]
-    assert len(set(errors)) == 4 and errors[3] > 1.02 * errors[0]
-    assert curves["pgd"]["0.2"]["abs_rel"] > curves["pgd"]["0.01"]["abs_rel"] > 0.99 * errors[0]
+    x = draws.random((2, 8, 8, 3), np.float32)
+    y, other = draws.random((2, 2, 8, 8, 1), np.float32)
+    y[:, :3, :3] = np.nan
+    adversary = Depth().adversary()
+    values = [np.array(adversary(y, other * scale + 0.5)) for scale in (1.0, 3.0)]
+    assert np.isfinite(values).all() and values[0] == pytest.approx(values[1], rel=1e-4)
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(1, 3, padding="same")(inputs))
+    engine = make_engine(Objective(model, Quadratic(), Zero()), SGD().build())
+    slopes = engine.slopes(x, y, adversary)
+    assert np.isfinite(slopes).all() and np.abs(slopes).max() > 1e-4
 
 
 def test_inputs_that_overshoot_stay_within_epsilon(folder: Path) -> None:

@@ -10,14 +10,18 @@ from typing import Any
 
 from kexp.store import Record
 from kexp.store.differences import flatten
-from kexp.store.names import OUTSIDE_IDENTITY
+from kexp.store.names import OUTSIDE_IDENTITY, SECTIONS_ADDED_LATER
+
+FIRST_OPTIONS = dict.fromkeys(SECTIONS_ADDED_LATER, "none")
+"""What runs chose in groups that there were not yet."""
 
 NOT_CHOSEN = (*OUTSIDE_IDENTITY, "seed", "schema", "identity")
 
 
 def choices(record: Record) -> dict[str, Any]:
     """What a run chose, by key: `dropout` is the option's name, `dropout.rate` its parameter."""
-    flat, options = flatten(record.config), record.summary.get("options") or {}
+    flat = flatten(record.config)
+    options = {**FIRST_OPTIONS, **(record.summary.get("options") or {})}
     named = {f"{group.replace('/', '.')}._target_": option for group, option in options.items()}
     flat |= {key: option for key, option in named.items() if key in flat}
     return {

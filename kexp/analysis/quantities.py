@@ -165,8 +165,16 @@ def usual(records: Sequence[Record], metric: str | None = None) -> list[Quantity
 
 def perturbed(by: Yardstick, records: Sequence[Record]) -> list[Quantity]:
     """A yardstick under each perturbation that some of these runs were measured under."""
-    every = (Quantity(part, by) for part in PERTURBATIONS)
+    every = (Quantity(part, under_perturbation(by, records)) for part in PERTURBATIONS)
     return [quantity for quantity in every if any(quantity.of(r) is not None for r in records)]
+
+
+def under_perturbation(by: Yardstick, records: Sequence[Record]) -> Yardstick:
+    """The yardstick to tell robustness by: this one, or the task's where it is the fit."""
+    robustness = (r.summary.get("robustness") for r in records)
+    clean = next((of["clean"] for of in robustness if isinstance(of, dict) and "clean" in of), None)
+    known = [name for name in clean if name in YARDSTICKS] if isinstance(clean, dict) else []
+    return by if by.name in known or not known else YARDSTICKS[known[0]]
 
 
 def of_study(records: Sequence[Record]) -> list[str]:

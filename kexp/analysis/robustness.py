@@ -10,7 +10,7 @@ import numpy as np
 
 from kexp.analysis import bands
 from kexp.analysis.bands import Spread
-from kexp.analysis.quantities import PERTURBATIONS
+from kexp.analysis.quantities import PERTURBATIONS, under_perturbation
 from kexp.measures import Yardstick
 from kexp.store import Record
 
@@ -56,8 +56,8 @@ def value(record: Record, perturbation: str, strength: float, yardstick: Yardsti
 
 
 def described(record: Record, yardstick: Yardstick) -> list[str]:
-    """A line for each perturbation of a run."""
-    lines = []
+    """A line for each perturbation of a run, by a yardstick or, where that is the fit, another."""
+    lines, yardstick = [], under_perturbation(yardstick, [record])
     for name in perturbations([record]):
         at = [0.0, *strengths(record, name)]
         shown = (f"{s:g}: {_shown(yardstick, value(record, name, s, yardstick))}" for s in at)

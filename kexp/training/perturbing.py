@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,18 @@ MOST_VALUES = 1_000_000
 
 
 def curves(
-    robustness: Robustness, task: Task, engine: Engine, batches: Sequence[Batch], streams: Streams
+    robustness: Robustness,
+    task: Task,
+    engine: Engine,
+    batches: Sequence[Batch],
+    streams: Streams,
+    check: Callable[[], None] = lambda: None,
 ) -> Course[dict[str, Any]]:
     """The yardsticks of some test examples as they are and perturbed; empty if not asked for.
 
     `{"examples": n, "clean": {…}, "noise": {"0.05": {…}, …, "mean": {…}}, …}`, where `mean` is
-    over the strengths. A yardstick that is not finite is None.
+    over the strengths. A yardstick that is not finite is None. `check` is called in between, and
+    raises where a signal asks to stop.
     """
     wanted = robustness.strengths()
     if not wanted:
@@ -39,6 +45,7 @@ def curves(
         for strength in strengths:
             perturbed = []
             for number, batch in enumerate(clean):
+                check()
                 x = yield from adversary.perturbed(name, batch, strength, number)
                 perturbed.append(dataclasses.replace(batch, x=x))
             curve[f"{strength:g}"] = yield from adversary.measured(perturbed)

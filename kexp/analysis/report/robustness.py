@@ -8,7 +8,7 @@ from kexp.analysis import robustness as found
 from kexp.analysis.analysis import Analysis
 from kexp.analysis.plots import robustness as drawn
 from kexp.analysis.plots.configurations import Configuration
-from kexp.analysis.quantities import PERTURBATIONS
+from kexp.analysis.quantities import PERTURBATIONS, under_perturbation
 from kexp.analysis.report import selection, tables
 from kexp.analysis.report.shown import MEAN, Shown, how_many
 
@@ -17,8 +17,9 @@ MOST_LINES = 7
 
 def robustness(a: Analysis, every: Sequence[Configuration]) -> Iterator[Shown]:
     """The yardstick under perturbed inputs, over their strength."""
-    yardstick, cells = a.axes[0].yardstick, a.design.cells()
-    names = found.perturbations([row.record for row in a.design.rows])
+    records, cells = [row.record for row in a.design.rows], a.design.cells()
+    yardstick = under_perturbation(a.axes[0].yardstick, records)
+    names = found.perturbations(records)
     having = [c for c in every if any(found.perturbations([row.record]) for row in cells[c.cell])]
     shown = selection.spaced(a, having, MOST_LINES)
     curves = {}
