@@ -27,6 +27,7 @@ PLURALS = {
     "norm": "norms",
     "optimizer": "optimizers",
     "regularizer": "regularizers",
+    "robustness": "robustness",
     "schedule": "schedules",
     "study": "studies",
     "task": "tasks",

@@ -158,7 +158,7 @@ def test_tiles_are_parts_of_photographs_in_colour():
 
 def test_data_that_serve_this_task():
     assert fitting("data", "colour regression") == ["colour_photos", "folder"]
-    assert fitting("model", "colour regression") == ["unet"]
+    assert fitting("model", "colour regression") == ["unet", "unet_deep"]
 
 
 def test_grey_data_are_refused():

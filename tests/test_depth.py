@@ -528,7 +528,7 @@ def test_every_pair_of_the_other_choices_is_among_the_quick() -> None:
     assert len(COVERING) == len(LOSSES) and set(QUICK) < set(LOSSES)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("others", PAIRS, ids="-".join)
 def test_every_combination_trains(loss: str, others: tuple[str, ...], folder: Path) -> None:

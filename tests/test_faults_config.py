@@ -413,7 +413,10 @@ def test_f07_classification_loss_for_images(loss: str, refusal) -> None:
         ("data.label_noise=0.1 task=denoise", "for images use data.outliers"),
         ("data.outliers=0.1", "for classification use data.label_noise"),
         ("model=dncnn", "is for image regression, but task=mnist_convnet is classification"),
-        ("task=denoise model=convnet", "model can be dncnn, unet, or choose another task"),
+        (
+            "task=denoise model=convnet",
+            "model can be dbsrcnn, dncnn, unet, unet_deep, or choose another task",
+        ),
         (
             "task=denoise data=diabetes",
             "data=diabetes is for regression, but task=denoise",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,14 @@ OF_IMAGES = [loss for loss in losses("deblur_sr") if loss not in losses("coloriz
 FEW = {"deblur_sr": OF_IMAGES, "colorize": losses("colorize")[::3]}
 """Those of the default suite, where `test_runs` has `denoise` with every loss."""
 SOME = [(t, loss, PAIRS[i % 4]) for t, few in FEW.items() for i, loss in enumerate(few)]
+ONCE = [(task, loss, PAIRS[i % 4]) for task in TASKS for i, loss in enumerate(losses(task))]
+"""Every loss of each task, once."""
+
+
+def marked(run: tuple[Any, ...]) -> Any:
+    """A combination, that is trained by default, with the slow ones, or with all of them."""
+    marks = () if run in SOME else pytest.mark.slow if run in ONCE else pytest.mark.full
+    return pytest.param(*run, marks=marks)
 
 
 def test_the_smaller_design_has_every_pair() -> None:
@@ -39,7 +48,7 @@ def test_the_smaller_design_has_every_pair() -> None:
 
 @pytest.mark.parametrize(
     ("task", "loss", "others"),
-    [pytest.param(*run, marks=() if run in SOME else pytest.mark.slow) for run in ALL],
+    [marked(run) for run in ALL],
     ids=lambda part: part if isinstance(part, str) else "-".join(part),
 )
 def test_every_combination_trains(

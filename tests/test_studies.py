@@ -57,7 +57,13 @@ def test_header_is_a_question_and_its_command(name: str) -> None:
     assert "Expect" in header
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "eigenspace_robust" else ())
+        for name in STUDIES
+    ],
+)
 def test_every_study_trains_and_is_analysed(name: str, tmp_path: Path) -> None:
     """One epoch of two levels of its first factor, all else at one level."""
     study = study_of(Session().experiment([f"study={name}"]).config["study"])

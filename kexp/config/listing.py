@@ -14,7 +14,7 @@ from kexp.config.wording import nearest, shown
 from kexp.errors import ConfigError
 
 PLURALS = {"loss": "losses", "study": "studies"}
-PLURALS |= {name: name for name in ("data", "training")}
+PLURALS |= {name: name for name in ("data", "training", "robustness")}
 
 
 def listing(what: str | None = None, config_dir: str | os.PathLike | None = None) -> str:

@@ -99,7 +99,7 @@ def _section_of(record: Record, name: str) -> dict[str, Any]:
 
 def _completed(config: dict[str, Any]) -> dict[str, Any]:
     """The config with the keys that there were not yet when it was written."""
-    for group, first in SECTIONS_ADDED_LATER.items() if config else ():
+    for group, first in SECTIONS_ADDED_LATER.items() if "training" in config else ():
         config.setdefault(group, dict(first))
     for key, first in ADDED_LATER.items():
         group, name = key.split(".")
