@@ -399,6 +399,15 @@ def test_outliers_are_uniform_in_inverse_depth_and_leave_the_unknown() -> None:
     assert inverse.std() == pytest.approx((high - low) / 12**0.5, rel=0.02)
 
 
+def test_the_places_of_outliers_are_the_same_whatever_the_number_of_images() -> None:
+    rng = np.random.default_rng(0)
+    depths = rng.uniform(1, 9, (6, 8, 8, 1)).astype(np.float32)
+    depths[rng.random(depths.shape) < 0.2] = np.nan
+    few, more = (replace_depths(depths[:n], 0.3, np.random.default_rng(1)) for n in (2, 6))
+    places = [(noisy != depths[: len(noisy)]) & ~np.isnan(noisy) for noisy in (few, more)]
+    assert places[0].any() and np.array_equal(places[0], places[1][:2])
+
+
 def test_outliers_are_in_training_alone_and_memorisation_is_told() -> None:
     data = Scenes(examples=12, side=16, validation_size=3, test_size=3, outliers=0.2)
     splits, task = splits_of(data), Depth()
