@@ -18,6 +18,7 @@ from kexp.cli import main
 from kexp.config.fitting import fitting
 from kexp.data import Collection, DepthFolder, Digits, Examples, Scenes, Splits
 from kexp.data.base import replace_depths
+from kexp.data.images import KexpDataWarning
 from kexp.data.rendering import Box, Camera, Scene, Sphere, Texture, render
 from kexp.data.scenes import NEAREST, scene
 from kexp.errors import DataError, DataMissing
@@ -240,6 +241,25 @@ def test_all_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="in the central square"):
         write(tmp_path / "edge", "x", noise(2, 6, 3), np.array([[9, 0, 0, 0, 0, 0]] * 2, np.uint16))
         DepthFolder(path=str(tmp_path / "edge"), side=2).load(tmp_path)
+
+
+def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
+    flat = np.full((4, 4), 7, np.uint16)
+    for name in ("images", "depths"):
+        (tmp_path / name / "kitchen").mkdir(parents=True)
+    said = "say; images must lie directly in 'images', and depths in 'depths'"
+    with pytest.warns(KexpDataWarning, match="skipped"), pytest.raises(DataError, match=said):
+        DepthFolder(path=str(tmp_path)).load(tmp_path)
+    write(tmp_path, "a", noise(4, 4, 3), flat)
+    for name in ("images", "depths"):
+        (tmp_path / name / "notes.txt").write_text("no image")
+    with pytest.warns(KexpDataWarning) as caught:
+        part = DepthFolder(path=str(tmp_path), side=None).load(tmp_path).train
+    assert part.names == ["images/a.png"]
+    shown = "\n".join(str(warning.message) for warning in caught)
+    for name in ("images", "depths"):
+        assert f"1 folders in {name} skipped in " in shown and f"'{name}/kitchen'" in shown
+        assert f"1 files that are no {name} skipped in " in shown
 
 
 def test_folders_that_are_not_there(tmp_path: Path) -> None:
