@@ -243,6 +243,30 @@ def test_all_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         DepthFolder(path=str(tmp_path / "edge"), side=2).load(tmp_path)
 
 
+def turned(file: Path, orientation: int) -> None:
+    """Write an image again, its pixels as they are, with an EXIF orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.open(file).save(file, exif=exif)
+
+
+def test_images_stored_turned_are_refused_as_their_depths_are_not(tmp_path: Path) -> None:
+    for seed, name in enumerate(("round", "mirror", "fine")):
+        write(tmp_path, name, noise(4, 4, 3, seed=seed), np.full((4, 4), 7, np.uint16))
+    for name, orientation in {"round": 3, "mirror": 2, "fine": 1}.items():
+        turned(tmp_path / "images" / f"{name}.png", orientation)
+    (tmp_path / "images" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    np.save(tmp_path / "depths" / "torn.npy", np.ones((4, 4)))
+    with pytest.raises(DataError, match="3 of 4 images cannot be used") as told:
+        DepthFolder(path=str(tmp_path), side=None).load(tmp_path)
+    for name, orientation in {"round": 3, "mirror": 2}.items():
+        assert (
+            f"{name}.png': is stored turned (EXIF orientation {orientation}), which its depth is "
+            "not; save it upright"
+        ) in str(told.value)
+    assert "torn.png': is" in str(told.value)
+
+
 def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
     flat = np.full((4, 4), 7, np.uint16)
     for name in ("images", "depths"):

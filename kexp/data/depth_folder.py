@@ -34,7 +34,7 @@ class DepthFolder(DataSet):
     Only the endings differ: `images/desk.jpg` belongs to `depths/desk.png` or `depths/desk.npy`. A
     PNG holds 16 bits a pixel, depth in units of `depth_scale` metres; an .npy file holds floating-
     point numbers, in metres, of shape (h, w) or (h, w, 1). 0, NaN and ∞ say that the depth of a
-    pixel is unknown. An image and its depth have one size. Both
+    pixel is unknown. An image and its depth have one size, and the image is stored upright. Both
     are cut to the central square and brought to side × side pixels, colours by bicubic resampling
     and depths by those at the centres of the new pixels, so that none is made up between two
     surfaces; `side=null` keeps the size, of which there may be only one then. Split by file.
@@ -58,7 +58,7 @@ class DepthFolder(DataSet):
         root = self._find(folder)
         pairs, faults = _pairs(root)
         images, depths = [], []
-        read = decoded([image for image, _ in pairs], "rgb", None)
+        read = decoded([image for image, _ in pairs], "rgb", None, upright="its depth")
         for pixels, (_, file) in zip(read, pairs, strict=True):
             try:
                 depth = self._depth(file, pixels.shape[:2])
