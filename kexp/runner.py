@@ -177,6 +177,7 @@ def _train(
         collection = e.task.adapted(collection)
         splits = e.data.split(collection, streams)
         e.task.check_splits(splits, e.model.smallest_side())
+        e.task.check_loss(splits, e.loss)
         splits = e.task.prepared(splits)
 
         placed = Placed(e.model, e.training.distribution, reporter, stack)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from kexp.data.images import KexpDataWarning
 from kexp.data.rendering import Box, Camera, Scene, Sphere, Texture, render
 from kexp.data.scenes import NEAREST, scene
 from kexp.errors import DataError, DataMissing
-from kexp.losses import ScaleShiftInvariant
+from kexp.losses import Loss, Quadratic, ScaleShiftInvariant
 from kexp.streams import Streams
 from kexp.tasks import Batch, Depth
 from tests.conftest import history, the_run, tiny
@@ -545,6 +546,44 @@ def test_data_without_depths_are_refused() -> None:
         Depth().adapted(Collection(Examples(images, depths=depths[:, :3])))
     with pytest.raises(ValueError, match=r"2×2 at least, got data\.side=1"):
         Depth().check(DepthFolder(path="x", side=1), ScaleShiftInvariant())
+
+
+class Plain(Loss):
+    """A user's loss that does not say what it is of partly known depths."""
+
+    targets = ("depth regression",)
+
+    def __call__(self, y: Any, y_hat: Any) -> Any:
+        return Quadratic()(y, y_hat)
+
+
+def test_unknown_depths_are_refused_where_the_loss_is_not_of_the_known() -> None:
+    task, splits = Depth(), splits_of(FEW)
+    depths = splits.test.depths.copy()
+    depths[0, 1, 1] = np.nan
+    partly = dataclasses.replace(splits, test=dataclasses.replace(splits.test, depths=depths))
+    task.check_loss(splits, Plain())
+    task.check_loss(partly, Quadratic())
+    said = r"0\.0013 of the depths of the test split are unknown, and the loss Plain would be NaN"
+    with pytest.raises(DataError, match=said):
+        task.check_loss(partly, Plain())
+
+
+def test_a_run_with_unknown_depths_ends_early_where_the_loss_is_not_of_the_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(5):
+        depth = np.full((16, 16), 700, np.uint16)
+        depth[:number] = 0
+        write(tmp_path / "mine", f"{number}", noise(16, 16, 3, seed=number), depth)
+    (tmp_path / "conf" / "loss").mkdir(parents=True)
+    (tmp_path / "conf" / "loss" / "plain.yaml").write_text("_target_: tests.test_depth.Plain\n")
+    options = ("data=depth_folder", f"data.path={tmp_path / 'mine'}", "data.side=16", "loss=plain")
+    base = [o for o in tiny("depth", tmp_path, *options) if not o.startswith("data.examples")]
+    where = ("--config-dir", str(tmp_path / "conf"), "--module", "tests.test_depth")
+    assert main(["run", *where, *base, "data.validation_size=1", "data.test_size=1"]) == 1
+    said = capsys.readouterr().err
+    assert "unknown, and the loss Plain would be NaN: it must define of_known(y, y_hat)" in said
 
 
 # Every choice

@@ -73,6 +73,9 @@ class Task:
     def check_splits(self, splits: Splits, smallest_side: int) -> None:
         """Raise `DataError` where the images are too small for the model."""
 
+    def check_loss(self, splits: Splits, loss: Any) -> None:
+        """Raise `DataError` where targets are unknown in part, and the loss cannot be of those."""
+
     def epoch(self, train: Examples, streams: Streams, epoch: int) -> EpochData:
         """What is trained on in an epoch (counted from 1), a function of the seed and the epoch."""
         raise TypeError(f"{type(self).__name__} must define epoch(train, streams, epoch)")
