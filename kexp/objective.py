@@ -12,6 +12,7 @@ import numpy as np
 
 from kexp.choice import numbers
 from kexp.losses import Loss
+from kexp.losses.base import defines_of_known
 
 
 class Objective:
@@ -74,8 +75,11 @@ class Objective:
         return keras.ops.mean(self.losses(y, y_hat))
 
     def losses(self, y: Any, y_hat: Any) -> Any:
-        """L of each sample, shape (n,); a user's plain class gets partial targets as they are."""
-        if self.partial and isinstance(self.loss, Loss):
+        """L of each sample, shape (n,): of its known elements, where targets are partial.
+
+        A loss that does not define that is only used where all are known (`Task.check_loss`).
+        """
+        if self.partial and defines_of_known(self.loss):
             return self.loss.of_known(y, y_hat)
         return self.loss(y, y_hat)
 

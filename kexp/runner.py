@@ -99,7 +99,7 @@ def _prepared(e: Experiment, collection: Collection, streams: Streams) -> Splits
     """The splits as the model sees them. Raises `DataError` where they do not fit the choices."""
     splits = e.data.split(collection, streams)
     e.task.check_splits(splits, e.model.smallest_side())
-    e.task.check_sides(splits, e.loss)
+    e.task.check_loss(splits, e.loss)
     return e.task.prepared(splits)
 
 

@@ -113,6 +113,20 @@ def test_what_to_beat_is_grey_and_the_mean_colour():
         np.testing.assert_allclose(128 * prediction[0, 3, 5], colours.mean(axis=0), rtol=1e-4)
 
 
+def test_the_mean_colour_is_that_of_the_first_images_where_there_are_many(monkeypatch):
+    monkeypatch.setattr("kexp.tasks.colorize.MOST_AVERAGED", 2)
+    images = [IMAGE, RNG.integers(90, 256, (16, 30, 3), np.uint8), IMAGE[:9]]
+    every, first = (Examples(images[:n]) for n in (3, 2))
+    batches = TASK.batches(Examples([IMAGE]), Streams(0), "test")
+    found, expected = (
+        list(TASK.trivial(Splits(part, part, part, part), batches).items())[1]
+        for part in (every, first)
+    )
+    assert found[0] == "mean colour of the first 2 training images"
+    assert expected[0] == "mean colour of the training images"
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
 def test_outliers_are_in_the_colours_alone():
     targets = [replace_pixels(IMAGE, 0.2, np.random.default_rng(1))]
     clean, noisy = (

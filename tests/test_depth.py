@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from kexp.cli import main
 from kexp.config.fitting import fitting
 from kexp.data import Collection, DepthFolder, Digits, Examples, Scenes, Splits
 from kexp.data.base import replace_depths
+from kexp.data.images import KexpDataWarning
 from kexp.data.rendering import Box, Camera, Scene, Sphere, Texture, render
 from kexp.data.scenes import NEAREST, scene
 from kexp.errors import DataError, DataMissing
-from kexp.losses import ScaleShiftInvariant
+from kexp.losses import Loss, Quadratic, ScaleShiftInvariant
 from kexp.streams import Streams
 from kexp.tasks import Batch, Depth
 from tests.conftest import history, the_run, tiny
@@ -115,10 +117,11 @@ def test_up_is_up_and_right_is_right() -> None:
 
 def test_light_falls_off_with_the_cosine_and_things_throw_shadows() -> None:
     floating = Box(np.array([0, 0.6, 4.0]), np.array([0.5, 0.05, 0.5]), (1.0, 0.0), texture())
-    empty, full = (render(looking_ahead(*t), 64)[0] for t in ((), (floating,)))
+    (empty, far), (full, near) = (render(looking_ahead(*t), 64) for t in ((), (floating,)))
     floor, wall = empty[-1, 32, 0], empty[32, 32, 0]
     assert floor == round(255 * 0.5**0.5) and wall == round(255 * (0.4 * 0.5) ** 0.5)
-    assert full[-1, 32, 0] == floor and (full[36:, 20:44, 0] == wall).any()
+    behind = np.isclose(far, near)[..., 0]
+    assert full[-1, 32, 0] == floor and ((full[..., 0] < empty[..., 0]) & behind).any()
 
 
 # Scenes
@@ -239,6 +242,49 @@ def test_all_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="in the central square"):
         write(tmp_path / "edge", "x", noise(2, 6, 3), np.array([[9, 0, 0, 0, 0, 0]] * 2, np.uint16))
         DepthFolder(path=str(tmp_path / "edge"), side=2).load(tmp_path)
+
+
+def turned(file: Path, orientation: int) -> None:
+    """Write an image again, its pixels as they are, with an EXIF orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.open(file).save(file, exif=exif)
+
+
+def test_images_stored_turned_are_refused_as_their_depths_are_not(tmp_path: Path) -> None:
+    for seed, name in enumerate(("round", "mirror", "fine")):
+        write(tmp_path, name, noise(4, 4, 3, seed=seed), np.full((4, 4), 7, np.uint16))
+    for name, orientation in {"round": 3, "mirror": 2, "fine": 1}.items():
+        turned(tmp_path / "images" / f"{name}.png", orientation)
+    (tmp_path / "images" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    np.save(tmp_path / "depths" / "torn.npy", np.ones((4, 4)))
+    with pytest.raises(DataError, match="3 of 4 images cannot be used") as told:
+        DepthFolder(path=str(tmp_path), side=None).load(tmp_path)
+    for name, orientation in {"round": 3, "mirror": 2}.items():
+        assert (
+            f"{name}.png': is stored turned (EXIF orientation {orientation}), which its depth is "
+            "not; save it upright"
+        ) in str(told.value)
+    assert "torn.png': is" in str(told.value)
+
+
+def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
+    flat = np.full((4, 4), 7, np.uint16)
+    for name in ("images", "depths"):
+        (tmp_path / name / "kitchen").mkdir(parents=True)
+    said = "say; images must lie directly in 'images', and depths in 'depths'"
+    with pytest.warns(KexpDataWarning, match="skipped"), pytest.raises(DataError, match=said):
+        DepthFolder(path=str(tmp_path)).load(tmp_path)
+    write(tmp_path, "a", noise(4, 4, 3), flat)
+    for name in ("images", "depths"):
+        (tmp_path / name / "notes.txt").write_text("no image")
+    with pytest.warns(KexpDataWarning) as caught:
+        part = DepthFolder(path=str(tmp_path), side=None).load(tmp_path).train
+    assert part.names == ["images/a.png"]
+    shown = "\n".join(str(warning.message) for warning in caught)
+    for name in ("images", "depths"):
+        assert f"1 folders in {name} skipped in " in shown and f"'{name}/kitchen'" in shown
+        assert f"1 files that are no {name} skipped in " in shown
 
 
 def test_folders_that_are_not_there(tmp_path: Path) -> None:
@@ -398,6 +444,15 @@ def test_outliers_are_uniform_in_inverse_depth_and_leave_the_unknown() -> None:
     assert inverse.std() == pytest.approx((high - low) / 12**0.5, rel=0.02)
 
 
+def test_the_places_of_outliers_are_the_same_whatever_the_number_of_images() -> None:
+    rng = np.random.default_rng(0)
+    depths = rng.uniform(1, 9, (6, 8, 8, 1)).astype(np.float32)
+    depths[rng.random(depths.shape) < 0.2] = np.nan
+    few, more = (replace_depths(depths[:n], 0.3, np.random.default_rng(1)) for n in (2, 6))
+    places = [(noisy != depths[: len(noisy)]) & ~np.isnan(noisy) for noisy in (few, more)]
+    assert places[0].any() and np.array_equal(places[0], places[1][:2])
+
+
 def test_outliers_are_in_training_alone_and_memorisation_is_told() -> None:
     data = Scenes(examples=12, side=16, validation_size=3, test_size=3, outliers=0.2)
     splits, task = splits_of(data), Depth()
@@ -491,6 +546,44 @@ def test_data_without_depths_are_refused() -> None:
         Depth().adapted(Collection(Examples(images, depths=depths[:, :3])))
     with pytest.raises(ValueError, match=r"2×2 at least, got data\.side=1"):
         Depth().check(DepthFolder(path="x", side=1), ScaleShiftInvariant())
+
+
+class Plain(Loss):
+    """A user's loss that does not say what it is of partly known depths."""
+
+    targets = ("depth regression",)
+
+    def __call__(self, y: Any, y_hat: Any) -> Any:
+        return Quadratic()(y, y_hat)
+
+
+def test_unknown_depths_are_refused_where_the_loss_is_not_of_the_known() -> None:
+    task, splits = Depth(), splits_of(FEW)
+    depths = splits.test.depths.copy()
+    depths[0, 1, 1] = np.nan
+    partly = dataclasses.replace(splits, test=dataclasses.replace(splits.test, depths=depths))
+    task.check_loss(splits, Plain())
+    task.check_loss(partly, Quadratic())
+    said = r"0\.0013 of the depths of the test split are unknown, and the loss Plain would be NaN"
+    with pytest.raises(DataError, match=said):
+        task.check_loss(partly, Plain())
+
+
+def test_a_run_with_unknown_depths_ends_early_where_the_loss_is_not_of_the_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(5):
+        depth = np.full((16, 16), 700, np.uint16)
+        depth[:number] = 0
+        write(tmp_path / "mine", f"{number}", noise(16, 16, 3, seed=number), depth)
+    (tmp_path / "conf" / "loss").mkdir(parents=True)
+    (tmp_path / "conf" / "loss" / "plain.yaml").write_text("_target_: tests.test_depth.Plain\n")
+    options = ("data=depth_folder", f"data.path={tmp_path / 'mine'}", "data.side=16", "loss=plain")
+    base = [o for o in tiny("depth", tmp_path, *options) if not o.startswith("data.examples")]
+    where = ("--config-dir", str(tmp_path / "conf"), "--module", "tests.test_depth")
+    assert main(["run", *where, *base, "data.validation_size=1", "data.test_size=1"]) == 1
+    said = capsys.readouterr().err
+    assert "unknown, and the loss Plain would be NaN: it must define of_known(y, y_hat)" in said
 
 
 # Every choice

@@ -896,9 +896,9 @@ def test_f26_images_too_small_for_the_loss_or_the_model(tmp_path):
     data = Folder(path=str(root))
     splits = data.split(data.load(tmp_path), Streams(0))
     task = Denoise(patch=48)
-    task.check_sides(splits, MsSsim(scales=2))
+    task.check_loss(splits, MsSsim(scales=2))
     with pytest.raises(DataError, match=r"needs images of 44×44 .* image val/b.png, side=30; rem"):
-        task.check_sides(splits, MsSsim(scales=3))
+        task.check_loss(splits, MsSsim(scales=3))
     with pytest.raises(DataError, match="task.patch=48 is too small .* patches of 64×64"):
         task.check_splits(splits, 64)
     with pytest.raises(DataError, match="validation 'val/b.png': 30×30 pixels, needed at least 32"):

@@ -222,9 +222,12 @@ def replace_values(values: np.ndarray, share: float, rng: np.random.Generator) -
 def replace_depths(depths: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     """`depths` with each known one replaced, with probability `share`, by a uniform inverse one."""
     far, near = 1 / np.nanquantile(depths, (0.99, 0.01))
-    uniform = 1 / rng.uniform(far, near, depths.shape)
-    chosen = (rng.random(depths.shape) < share) & ~np.isnan(depths)
-    return np.where(chosen, uniform, depths).astype(depths.dtype)
+    noisy = depths.copy()
+    for depth in noisy:  # image by image, so that more images leave those before as they are
+        uniform = 1 / rng.uniform(far, near, depth.shape)
+        chosen = (rng.random(depth.shape) < share) & ~np.isnan(depth)
+        depth[chosen] = uniform[chosen]
+    return noisy
 
 
 def _refuse_twins(collection: Collection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection as CollectionOf
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -33,10 +34,10 @@ class DepthFolder(DataSet):
     Only the endings differ: `images/desk.jpg` belongs to `depths/desk.png` or `depths/desk.npy`. A
     PNG holds 16 bits a pixel, depth in units of `depth_scale` metres; an .npy file holds floating-
     point numbers, in metres, of shape (h, w) or (h, w, 1). 0, NaN and ∞ say that the depth of a
-    pixel is unknown. An image and its depth have one size. Both are cut to the central square and
-    brought to side × side pixels, colours by bicubic resampling and depths by those at the centres
-    of the new pixels, so that none is made up between two surfaces; `side=null` keeps the size, of
-    which there may be only one then. Split by file.
+    pixel is unknown. An image and its depth have one size, and the image is stored upright. Both
+    are cut to the central square and brought to side × side pixels, colours by bicubic resampling
+    and depths by those at the centres of the new pixels, so that none is made up between two
+    surfaces; `side=null` keeps the size, of which there may be only one then. Split by file.
     """
 
     targets: ClassVar[tuple[str, ...]] = ("depth regression",)
@@ -57,7 +58,7 @@ class DepthFolder(DataSet):
         root = self._find(folder)
         pairs, faults = _pairs(root)
         images, depths = [], []
-        read = decoded([image for image, _ in pairs], "rgb", None)
+        read = decoded([image for image, _ in pairs], "rgb", None, upright="its depth")
         for pixels, (_, file) in zip(read, pairs, strict=True):
             try:
                 depth = self._depth(file, pixels.shape[:2])
@@ -114,13 +115,16 @@ class DepthFolder(DataSet):
 
 def _pairs(root: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
     """Image and depth files of one stem, sorted by it, and a line for each file left over."""
-    images = _by_stem(root, IMAGES, SUFFIXES)
-    depths = _by_stem(root, DEPTHS, DEPTH_SUFFIXES)
+    images, folders = _by_stem(root, IMAGES, SUFFIXES)
+    depths, more = _by_stem(root, DEPTHS, DEPTH_SUFFIXES)
     both = sorted(images.keys() & depths.keys())
     if not both:
+        deeper = (folders and not images) or (more and not depths)
+        must = f"; images must lie directly in {IMAGES!r}, and depths in {DEPTHS!r}"
         raise DataError(
             f"no image in {str(root / IMAGES)!r} has a depth of the same name in "
             f"{str(root / DEPTHS)!r}: expected NAME.png or NAME.npy for NAME.jpg, say"
+            + (must if deeper else "")
         )
     faults = [
         *_left_over(images, depths, f"has no depth {DEPTHS}/{{0}}.png or {DEPTHS}/{{0}}.npy"),
@@ -129,14 +133,18 @@ def _pairs(root: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
     return [(images[stem][0], depths[stem][0]) for stem in both], faults
 
 
-def _by_stem(root: Path, name: str, suffixes: tuple[str, ...] | frozenset[str]) -> dict:
-    """The files of a subfolder by their names without ending."""
-    listing = Listing(root, suffixes)
+def _by_stem(
+    root: Path, name: str, suffixes: CollectionOf[str]
+) -> tuple[dict[str, list[Path]], list[Path]]:
+    """The files of a subfolder by their names without ending, and the folders passed over."""
+    listing = Listing(root, suffixes, name)
     found: defaultdict[str, list[Path]] = defaultdict(list)
-    for file in listing.entries(root / name)[1]:
+    folders, files = listing.entries(root / name)
+    for file in files:
         found[file.stem].append(file)
+    listing.skip(f"folders in {name}", folders)
     listing.close()
-    return found
+    return found, folders
 
 
 def _left_over(files: dict, partners: dict, why: str) -> Iterator[str]:

@@ -118,11 +118,15 @@ class _Part:
 
 
 class Listing:
-    """Walks the folder, at most split/class/file deep, and keeps account of what it leaves out."""
+    """Walks the folder, at most split/class/file deep, and keeps account of what it leaves out.
 
-    def __init__(self, root: Path, suffixes: CollectionOf[str] = SUFFIXES):
+    The files with one of the `suffixes` are `what`, in words.
+    """
+
+    def __init__(self, root: Path, suffixes: CollectionOf[str] = SUFFIXES, what: str = "images"):
         self.root = root
         self.suffixes = suffixes
+        self.what = what
         self.real = Path(os.path.realpath(root))
         self.skipped: defaultdict[str, list[str]] = defaultdict(list)
         self.leaving: list[str] = []
@@ -133,12 +137,17 @@ class Listing:
         folders, files = self.entries(self.root)
         splits = _splits(self.root, folders)
         if splits:
-            self._skip("images beside the folders of the splits", files)
+            self.skip("images beside the folders of the splits", files)
             parts = {role: self._part(f, *self.entries(f)) for role, f in splits.items()}
         else:
             parts = {"train": self._part(self.root, folders, files)}
         self.close()
         return parts
+
+    def skip(self, kind: str, entries: list[Path]) -> None:
+        """Keep account of entries that are left out, for the warning of their kind."""
+        if entries:
+            self.skipped[kind] += [self._name(entry) for entry in entries]
 
     def close(self) -> None:
         """Raise `DataError` for what cannot be used, and warn of what is skipped."""
@@ -163,11 +172,11 @@ class Listing:
         """The images of a split: those of its class folders, or else its own."""
         if not folders:
             return _Part(self._some(base, files))
-        self._skip("images beside class folders", files)
+        self.skip("images beside class folders", files)
         part = _Part()
         for folder in folders:
             deeper, files = self.entries(folder)
-            self._skip("folders below a class folder", deeper)
+            self.skip("folders below a class folder", deeper)
             part.files += self._some(folder, files)
             part.labels += [folder.name] * len(files)
         return part
@@ -182,7 +191,7 @@ class Listing:
             raise DataError(f"cannot list {str(folder)!r}: {error.strerror}") from error
         for entry in entries:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
-                self._skip("hidden files or folders", [entry])
+                self.skip("hidden files or folders", [entry])
             elif entry.is_symlink() and not self._inside(entry):
                 self.leaving.append(repr(self._name(entry)))
             elif entry.is_dir():
@@ -190,17 +199,13 @@ class Listing:
             elif entry.suffix.lower() in self.suffixes:
                 files.append(entry)
             else:
-                self._skip("files that are no images", [entry])
+                self.skip(f"files that are no {self.what}", [entry])
         return folders, files
 
     def _some(self, folder: Path, files: list[Path]) -> list[Path]:
         if not files:
             self.empty.append(repr(str(folder)))
         return files
-
-    def _skip(self, kind: str, entries: list[Path]) -> None:
-        if entries:
-            self.skipped[kind] += [self._name(entry) for entry in entries]
 
     def _inside(self, entry: Path) -> bool:
         return Path(os.path.realpath(entry)).is_relative_to(self.real)

@@ -40,6 +40,9 @@ SUFFIXES = frozenset(
 MAX_PIXELS = 100_000_000
 """Largest width × height that is decoded; at 4 bytes a pixel this bounds an image to 400 MB."""
 
+ORIENTATION, TURNED = 0x0112, range(2, 9)
+"""The EXIF tag of how an image is stored, and its values for one that is turned or mirrored."""
+
 TRANSPARENT = "with transparency, laid on white"
 CMYK = "in CMYK, converted to RGB"
 DEEP_GREY = "of 16 bits, divided by 257 and rounded to 8 bits"
@@ -64,15 +67,21 @@ def read_images(files: Sequence[Path], colour: Colour, side: int | None = None) 
     return list(decoded(files, colour, side))
 
 
-def decoded(files: Sequence[Path], colour: Colour, side: int | None) -> Iterator[np.ndarray]:
-    """The same, one image at a time; faults and warnings come after the last."""
+def decoded(
+    files: Sequence[Path], colour: Colour, side: int | None, upright: str = ""
+) -> Iterator[np.ndarray]:
+    """The same, one image at a time; faults and warnings come after the last.
+
+    `upright` names what fits each image pixel by pixel as it is stored: then one that EXIF says is
+    stored turned or mirrored is a fault.
+    """
     faults: list[str] = []
     notes: defaultdict[str, list[str]] = defaultdict(list)
     for file in files:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow's: what matters becomes a fault or a note
-                image = _read(file, colour, side, notes)
+                image = _read(file, colour, side, notes, upright)
         except KexpError:  # a signal's, not the file's
             raise
         except Exception as error:  # in Pillow a damaged file can raise almost anything
@@ -101,7 +110,9 @@ def warn_of(what: str, names: Sequence[str]) -> None:
     warnings.warn(f"{len(names)} {what}: {first}{more}", KexpDataWarning, stacklevel=3)
 
 
-def _read(file: Path, colour: Colour, side: int | None, notes: dict[str, list[str]]) -> np.ndarray:
+def _read(
+    file: Path, colour: Colour, side: int | None, notes: dict[str, list[str]], upright: str
+) -> np.ndarray:
     if not file.is_file():
         raise _Refused("is not a file")  # opening a named pipe would wait for ever
     if file.stat().st_size == 0:
@@ -112,6 +123,12 @@ def _read(file: Path, colour: Colour, side: int | None, notes: dict[str, list[st
         if width * height > MAX_PIXELS:
             raise _Refused(f"{width}×{height} pixels are more than {MAX_PIXELS:,}")
         kinds = _kinds(image)
+        turn = image.getexif().get(ORIENTATION) if upright else None
+        if turn in TURNED:
+            raise _Refused(
+                f"is stored turned (EXIF orientation {turn}), which {upright} is not; save it "
+                "upright"
+            )
         ImageOps.exif_transpose(image, in_place=True)
         plain = _plain(image).convert("L" if colour == "grey" else "RGB")
     for kind in kinds:

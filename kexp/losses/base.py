@@ -26,9 +26,11 @@ class Loss:
     def of_known(self, y: Any, y_hat: Any) -> Any:
         """The same, of those elements alone whose target is known: elsewhere y is NaN.
 
-        A task with partly known targets (see `kexp.tasks.Task.partial`) asks for this one.
+        A task with partly known targets (see `kexp.tasks.Task.partial`) asks for this one, where
+        the loss defines it (see `defines_of_known`). A loss that does not is for targets that are
+        all known.
         """
-        return self(y, y_hat)
+        raise TypeError(f"{type(self).__name__} must define of_known(y, y_hat)")
 
     def check_side(self, key: str, side: int) -> None:
         """Raise `ValueError` where images of `side` pixels (config key `key`) are too small."""
@@ -48,6 +50,21 @@ class Loss:
     def settled(self, shown: dict[str, Any]) -> Loss:
         """The loss with what it learns held at what `shown` gave; itself if it learns nothing."""
         return self
+
+
+def defines_of_known(loss: Any) -> bool:
+    """Whether a loss, or a plain class's, says what it is of partly known targets.
+
+    One whose `__call__` is that of a class further down than `of_known` does not: the `of_known` it
+    inherits is that of another loss.
+    """
+    classes = type(loss).__mro__
+
+    def depth(method: str) -> int:
+        return next((i for i, cls in enumerate(classes) if method in vars(cls)), len(classes))
+
+    found = depth("of_known")
+    return found < len(classes) and classes[found] is not Loss and found <= depth("__call__")
 
 
 @choice

@@ -65,26 +65,11 @@ def ms_ssim(y: Any, y_hat: Any, scales: int) -> Any:
     return ops.mean(similarity, axis=-1)
 
 
-def aligned(depth: Any) -> Any:
-    """(d − t)/s of each image with t = median(d) and s = mean|d − t| (Ranftl et al., eq. 5)."""
-    ops = keras.ops
-    axes = tuple(range(1, len(depth.shape)))
-    centred = depth - ops.median(depth, axis=axes, keepdims=True)
-    spread = ops.mean(absolute(centred), axis=axes, keepdims=True)
-    return centred / ops.maximum(spread, LEAST_SPREAD)
+def aligned(depth: Any, known: Any) -> Any:
+    """(d − t)/s of each image with t = median(d) and s = mean|d − t| (Ranftl et al., eq. 5).
 
-
-def trimmed_mean(values: Any, trim: Any) -> Any:
-    """Σ of all but the largest `trim` share of the values (n, m), over m; shape (n,)."""
-    ops = keras.ops
-    count = values.shape[-1]
-    ranks = ops.arange(1, count + 1, dtype=values.dtype)
-    kept = ops.cast(ranks <= (1.0 - trim) * count + 0.02, values.dtype)
-    return ops.sum(ops.sort(values, axis=-1) * kept, axis=-1) / count
-
-
-def aligned_known(depth: Any, known: Any) -> Any:
-    """`aligned` by median and mean deviation of the known pixels alone; 0 where unknown."""
+    Both are of the known pixels alone; 0 where a pixel is unknown.
+    """
     ops = keras.ops
     axes = tuple(range(1, len(depth.shape)))
     median = ops.reshape(median_known(depth, known), (-1, *(1 for _ in axes)))
@@ -106,10 +91,11 @@ def median_known(depth: Any, known: Any) -> Any:
     return ops.mean(ops.where(count > 0, two, 0.0), axis=-1, keepdims=True)
 
 
-def trimmed_mean_known(values: Any, known: Any, trim: Any) -> Any:
-    """`trimmed_mean` over the known ones of the values (n, m), which are 0 elsewhere; shape (n,).
+def trimmed_mean(values: Any, known: Any, trim: Any) -> Any:
+    """Σ of all but the largest `trim` share of the known values, over their number; shape (n,).
 
-    Sorted, the unknown ones come first, add nothing, and leave the ranks of the others behind them.
+    The values (n, m) are not negative, and 0 where unknown. Sorted, the unknown ones come first,
+    add nothing, and leave the ranks of the others behind them.
     """
     ops = keras.ops
     size = values.shape[-1]
@@ -120,8 +106,11 @@ def trimmed_mean_known(values: Any, known: Any, trim: Any) -> Any:
     return total / ops.maximum(count[:, 0], 1.0)
 
 
-def gradient_term_known(residual: Any, known: Any, scales: int) -> Any:
-    """`gradient_term` of neighbours that are both known, over the known pixels of each scale."""
+def gradient_term(residual: Any, known: Any, scales: int) -> Any:
+    """Σ_k mean(|∇x R_k| + |∇y R_k|), R_k every 2^k-th pixel of R (eq. 11); shape (n,).
+
+    Of neighbours that are both known, over the known pixels of each scale.
+    """
     ops, total = keras.ops, 0.0
     for scale in range(scales):
         part, there = residual[:, :: 2**scale, :: 2**scale], known[:, :: 2**scale, :: 2**scale]
@@ -131,18 +120,6 @@ def gradient_term_known(residual: Any, known: Any, scales: int) -> Any:
             if 0 not in both.shape[1:]:
                 steps = ops.where(both, part[one] - part[other], 0.0)
                 total = total + ops.sum(absolute(steps), axis=(1, 2, 3)) / count
-    return total
-
-
-def gradient_term(residual: Any, scales: int) -> Any:
-    """Σ_k mean(|∇x R_k| + |∇y R_k|), R_k every 2^k-th pixel of R (eq. 11); shape (n,)."""
-    total = 0.0
-    for scale in range(scales):
-        part = residual[:, :: 2**scale, :: 2**scale]
-        pixels = part.shape[1] * part.shape[2] * part.shape[3]
-        for difference in (part[:, 1:] - part[:, :-1], part[:, :, 1:] - part[:, :, :-1]):
-            if 0 not in difference.shape[1:]:
-                total = total + keras.ops.sum(absolute(difference), axis=(1, 2, 3)) / pixels
     return total
 
 
@@ -262,24 +239,21 @@ class ScaleShiftInvariant(ImageLoss):
 
     def of_images(self, y: Any, y_hat: Any) -> Any:
         """½ trimmed mean |R| + w Σ_k mean |∇R_k|, with R = d̂ − d̂*."""
-        ops = keras.ops
-        residual = aligned(y_hat) - aligned(y)
-        pixels = residual.shape[1] * residual.shape[2] * residual.shape[3]
-        sizes = absolute(ops.reshape(residual, (-1, pixels)))
-        gradients = gradient_term(residual, self.scales)
-        return 0.5 * trimmed_mean(sizes, self.trim) + self.gradient_weight * gradients
+        return self._of_known(y, y_hat, keras.ops.ones_like(y, dtype="bool"))
 
     def of_known(self, y: Any, y_hat: Any) -> Any:
         """The same over the pixels whose y is not NaN; 0 for a map without any."""
         self.check_images(y, y_hat)
-        ops, known = keras.ops, is_known(y)
-        truth = aligned_known(ops.where(known, y, 0.0), known)
-        residual = aligned_known(y_hat, known) - truth
+        known = is_known(y)
+        return self._of_known(keras.ops.where(known, y, 0.0), y_hat, known)
+
+    def _of_known(self, y: Any, y_hat: Any, known: Any) -> Any:
+        ops = keras.ops
+        residual = aligned(y_hat, known) - aligned(y, known)
         pixels = math.prod(residual.shape[1:])
         sizes, there = (ops.reshape(v, (-1, pixels)) for v in (absolute(residual), known))
-        gradients = gradient_term_known(residual, known, self.scales)
-        fit = 0.5 * trimmed_mean_known(sizes, there, self.trim)
-        return fit + self.gradient_weight * gradients
+        fit = 0.5 * trimmed_mean(sizes, there, self.trim)
+        return fit + self.gradient_weight * gradient_term(residual, known, self.scales)
 
 
 def _blurred(images: Any) -> Any:

@@ -73,8 +73,8 @@ class Task:
     def check_splits(self, splits: Splits, smallest_side: int) -> None:
         """Raise `DataError` where the images are too small for the model."""
 
-    def check_sides(self, splits: Splits, loss: Any) -> None:
-        """Raise `DataError` where the images to be measured are too small for the loss."""
+    def check_loss(self, splits: Splits, loss: Any) -> None:
+        """Raise `DataError` where the loss cannot be of these data: of small images, say."""
 
     def epoch(self, train: Examples, streams: Streams, epoch: int) -> EpochData:
         """What is trained on in an epoch (counted from 1), a function of the seed and the epoch."""

@@ -14,6 +14,7 @@ from kexp.choice import choice
 from kexp.data import Collection, DataSet, Examples, Splits
 from kexp.errors import DataError
 from kexp.losses import Loss, ScaleShiftInvariant
+from kexp.losses.base import defines_of_known
 from kexp.streams import Streams
 from kexp.tasks.base import Batch, EpochData, Task
 
@@ -94,6 +95,19 @@ class Depth(Task):
                 f"{smallest_side}×{smallest_side} at least; choose a larger data.side or fewer "
                 "model.levels"
             )
+
+    def check_loss(self, splits: Splits, loss: Any) -> None:
+        """Refuse unknown depths where the loss does not define `of_known`."""
+        if defines_of_known(loss):
+            return
+        for name in Splits.__annotations__:
+            unknown = np.isnan(np.asarray(getattr(splits, name).depths)).mean()
+            if unknown > 0:
+                raise DataError(
+                    f"{unknown:.2g} of the depths of the {name} split are unknown, and the loss "
+                    f"{type(loss).__name__} would be NaN: it must define of_known(y, y_hat), the "
+                    "loss of what is known (docs/extending.md), or inherit it along with __call__"
+                )
 
     def epoch(self, train: Examples, streams: Streams, epoch: int) -> EpochData:
         """Every image once, in the order of the stream `order`; the stream `mirror` turns some."""

@@ -115,7 +115,7 @@ class ImageRegression(Task):
                 f"{self.levers}; task.patch is at least {SSIM_WINDOW}:\n{lines}"
             )
 
-    def check_sides(self, splits: Splits, loss: Any) -> None:
+    def check_loss(self, splits: Splits, loss: Any) -> None:
         """Refuse validation and test images that are too small for the loss."""
         for part in (splits.validation, splits.test) if isinstance(loss, Loss) else ():
             sides = part.shapes[:, :2].min(axis=1) // self.grid * self.grid

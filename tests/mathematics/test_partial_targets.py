@@ -23,7 +23,7 @@ from kexp.losses import (
     Tukey,
     Welsch,
 )
-from kexp.losses.base import RegressionLoss
+from kexp.losses.base import Loss, RegressionLoss, defines_of_known
 from kexp.losses.image import median_known
 from kexp.objective import Objective
 from kexp.regularizers import Zero
@@ -209,3 +209,66 @@ def test_the_objective_of_partial_targets(loss):
     fit = array(whole(partial.fit)(tensor(y), tensor(y_hat)))
     assert fit == pytest.approx(known(loss, y, y_hat).mean(), rel=1e-6)
     assert np.isnan(array(whole(usual.fit)(tensor(y), tensor(y_hat))))
+
+
+class Plain(Loss):
+    """A user's, which does not say what it is of partly known targets."""
+
+    def __call__(self, y, y_hat):
+        return keras.ops.mean(keras.ops.square(y_hat - y), axis=(1, 2, 3))
+
+
+class Doubled(Quadratic):
+    """Overrides `__call__` alone: the `of_known` it inherits is that of another loss."""
+
+    def __call__(self, y, y_hat):
+        return 2.0 * super().__call__(y, y_hat)
+
+
+class Both(Doubled):
+    """Says what it is of partly known targets."""
+
+    def of_known(self, y, y_hat):
+        return 2.0 * super().of_known(y, y_hat)
+
+
+class NoLoss:
+    """Not even derived from kexp's."""
+
+    __call__ = Plain.__call__
+
+
+class NoLossOfKnown(NoLoss):
+    """And still says what it is of partly known targets."""
+
+    def of_known(self, y, y_hat):
+        return 2.0 * Quadratic().of_known(y, y_hat)
+
+
+@pytest.mark.parametrize(
+    ("loss", "defined"),
+    [
+        *((loss, True) for loss in (Quadratic(), SSI, Both(), NoLossOfKnown())),
+        *((loss, False) for loss in (Plain(), Doubled(), NoLoss(), lambda y, y_hat: y)),
+    ],
+)
+def test_who_says_what_a_loss_is_of_partly_known_targets(loss, defined):
+    assert defines_of_known(loss) == defined
+
+
+@pytest.mark.parametrize("loss", [Plain(), Doubled(), Both(), NoLoss(), NoLossOfKnown()])
+def test_a_loss_of_ones_own_is_not_bypassed(loss):
+    """Of targets that are all known it is its `__call__`, of partial ones its own `of_known`."""
+    (y, y_hat), full = maps((3, 4, 4, 1)), maps((3, 4, 4, 1), unknown=0)[0]
+    fit = whole(Objective(pointwise(), loss, Zero(), partial=True).fit)
+    usual = array(loss(tensor(full), tensor(y_hat))).mean()
+    assert array(fit(tensor(full), tensor(y_hat))) == pytest.approx(usual, rel=1e-6)
+    if defines_of_known(loss):
+        partial = known(loss, y, y_hat).mean()
+        assert array(fit(tensor(y), tensor(y_hat))) == pytest.approx(partial, rel=1e-6)
+
+
+def test_a_loss_without_of_known_does_not_pretend_to_have_it():
+    y, y_hat = maps()
+    with pytest.raises(TypeError, match=r"Plain must define of_known\(y, y_hat\)"):
+        known(Plain(), y, y_hat)
