@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 Weight = Callable[[np.ndarray], np.ndarray]
 """w(r) = ρ′(r)/r of residuals (n, d), elementwise."""
@@ -182,7 +183,9 @@ def _weighted(
     gram[:, rows, columns] = gram[:, columns, rows] = upper
     gram[:, range(components), range(components)] += PROXIMAL
     right = (weights * centred) @ basis + PROXIMAL * before
-    return np.linalg.solve(gram, right[..., None])[..., 0]
+    # Of one small matrix after another: several threads only wait for each other.
+    with threadpool_limits(1, "blas"):
+        return np.linalg.solve(gram, right[..., None])[..., 0]
 
 
 def _chunks(images: np.ndarray) -> Iterator[np.ndarray]:

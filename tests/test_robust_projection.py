@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.decomposition import PCA
 from statsmodels.robust import norms
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from kexp.eigenspace import Space, eigenspace, half_weight, robust_projection
 from kexp.streams import Streams
@@ -195,6 +196,21 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kexp.eigenspace.BLOCK", 7)
     found = robust_projection(space, images, tukey)
     np.testing.assert_allclose(found.coefficients, whole.coefficients, rtol=1e-7)
+
+
+def test_small_systems_are_solved_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    space, images, _ = problem()
+    solve, threads = np.linalg.solve, []
+
+    def solved(*args: np.ndarray) -> np.ndarray:
+        threads.extend(i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas")
+        return solve(*args)
+
+    monkeypatch.setattr("numpy.linalg.solve", solved)
+    with threadpool_limits(2, "blas"):
+        robust_projection(space, images, huber)
+        after = [i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"]
+    assert set(threads) <= {1} and set(after) <= {2}
 
 
 def test_known_pixels_are_least_squares_on_them() -> None:
