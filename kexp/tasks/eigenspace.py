@@ -214,9 +214,9 @@ def weights_of(loss: Any, channels: int) -> Weight:
 
 
 def _weight(loss: Any, channels: int, residual: np.ndarray) -> np.ndarray:
-    from kexp.losses.base import weight_by_differences
+    from kexp.losses.base import weight_by_slope
 
-    of = getattr(loss, "weight", None) or partial(weight_by_differences, loss.rho)
+    of = getattr(loss, "weight", None) or partial(weight_by_slope, loss.rho)
     rows = keras.ops.convert_to_tensor(residual.reshape(-1, channels))
     found = keras.ops.convert_to_numpy(of(rows))
     return np.asarray(found, np.float64).reshape(residual.shape)
