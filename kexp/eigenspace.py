@@ -48,6 +48,11 @@ class Space:
     variances: np.ndarray
     total: float
 
+    @property
+    def explained(self) -> float:
+        """The share of the variance that is along the eigenvectors; 1 where there is none."""
+        return float(self.variances.sum() / self.total) if self.total > 0 else 1.0
+
     def coefficients(self, images: np.ndarray) -> np.ndarray:
         """ĉ = Uᵀ(x − μ) by least squares, of images (n, d): shape (n, k)."""
         return (images - self.mean) @ self.basis
@@ -88,15 +93,15 @@ def eigenspace(images: np.ndarray, components: int) -> Space:
         for chunk in _chunks(images):
             scatter += (chunk - mean).T @ (chunk - mean)
         variances, vectors = np.linalg.eigh(scatter / count)
-        total, basis = variances.sum(), vectors[:, : -components - 1 : -1]
+        basis = vectors[:, : -components - 1 : -1]
     else:
         centred = images.astype(np.float64) - mean
         variances, vectors = np.linalg.eigh(centred @ centred.T / count)
-        total = variances.sum()
         basis, _ = np.linalg.qr(centred.T @ vectors[:, : -components - 1 : -1])
     largest = np.abs(basis).argmax(axis=0)
     basis = basis * np.where(basis[largest, np.arange(components)] < 0, -1.0, 1.0)
-    return Space(mean, basis, np.maximum(variances[: -components - 1 : -1], 0.0), float(total))
+    variances = np.maximum(variances, 0.0)
+    return Space(mean, basis, variances[: -components - 1 : -1], float(variances.sum()))
 
 
 def half_weight(weight: Weight, pixels: int) -> float | None:

@@ -15,6 +15,7 @@ import kexp
 from kexp.cli import main
 from kexp.config.fitting import fitting
 from kexp.data import Digits, Splits
+from kexp.eigenspace import eigenspace
 from kexp.errors import ConfigError, DataError
 from kexp.losses import Charbonnier
 from kexp.streams import Streams
@@ -184,6 +185,7 @@ def test_a_loss_without_rho_is_refused() -> None:
     ("options", "told"),
     [
         (("model.components=65",), "there are 64 training images of 144 values each"),
+        (("model.components=64",), "use model.components=63 or less"),
         (("model.components=17", "data.side=4"), "64 training images of 16 values each"),
     ],
 )
@@ -192,6 +194,56 @@ def test_more_components_than_data_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=told):
         kexp.run(*tiny("eigenspace", folder, *options), quiet=True)
+
+
+def test_as_many_components_as_can_be_had_are_all_of_the_variance(folder: Path) -> None:
+    options = ("model.components=63", "loss=mse", "task.recognised=5")
+    found = kexp.run(*tiny("eigenspace", folder, *options), quiet=True)["eigenspace"]
+    assert found["explained"] == pytest.approx(1) and 0 < found["angle"] <= 90
+
+
+def test_a_single_training_image_has_a_record_that_can_be_shown(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("data.train_size=1", "model.components=1", "loss=mse", "task.recognised=5")
+    found = kexp.run(*tiny("eigenspace", folder, *options), quiet=True)["eigenspace"]
+    assert found["explained"] == 1 and found["angle"] == 0
+    assert main(["show", str(the_run(folder))]) == 0
+    assert "1 principal components hold 100.0% of the variance" in capsys.readouterr().out
+
+
+def test_a_model_without_components_is_refused_before_training(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Plain:
+        pass
+
+    check = Eigenspace.check_model
+    monkeypatch.setattr(Eigenspace, "check_model", lambda self, _: check(self, Plain()))
+    with pytest.raises(ConfigError, match="give Plain the parameter components"):
+        kexp.run(*tiny("eigenspace", folder), quiet=True)
+
+
+def test_the_closed_form_is_worked_out_once_and_targets_are_made_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked, epochs = [], []
+    module, make = "kexp.tasks.eigenspace", Eigenspace.epoch
+
+    def counted(*args: Any) -> Any:
+        worked.append(args)
+        return eigenspace(*args)
+
+    def kept(*args: Any) -> Any:
+        epochs.append(make(*args))
+        return epochs[-1]
+
+    monkeypatch.setattr(f"{module}.eigenspace", counted)
+    monkeypatch.setattr(Eigenspace, "epoch", kept)
+    options = ("training.epochs=2", "loss=mse", "task.recognised=5", "data.outliers=0.1")
+    kexp.run(*tiny("eigenspace", folder, *options), quiet=True)
+    assert len(worked) == 1
+    assert len(epochs) > 1 and len({(id(e.x), id(e.y)) for e in epochs}) == 1
 
 
 def own_images(folder: Path, sizes: tuple[int, ...] = (16,), classes: bool = True) -> list[str]:

@@ -78,6 +78,7 @@ def test_images_all_alike_have_a_space_of_no_variance() -> None:
     space = eigenspace(np.full((5, 9), 0.5), 2)
     np.testing.assert_allclose(space.basis.T @ space.basis, np.eye(2), atol=1e-12)
     np.testing.assert_allclose(space.images(space.coefficients(np.full((1, 9), 0.5))), 0.5)
+    assert space.explained == 1
 
 
 @pytest.mark.parametrize("components", [0, 6, 10])
@@ -91,6 +92,8 @@ def test_the_largest_angle_between_spans() -> None:
     turned = np.array([[2.0, 0, 0], [0, np.cos(0.3), np.sin(0.3)]])
     assert largest_angle(one, turned) == pytest.approx(np.degrees(0.3))
     assert largest_angle(one, np.array([[1.0, 0, 0], [1, 0, 0]])) == 90
+    assert largest_angle(one, turned[:1]) == pytest.approx(0) and largest_angle(one, one[:0]) == 0
+    assert largest_angle(one[:1], turned) == 90
     assert largest_angle(one, np.array([[1.0, 1, 0], [1, -1, 0]])) == pytest.approx(0, abs=1e-6)
 
 
