@@ -285,6 +285,8 @@ def test_it_is_shown_and_drawn(
     assert main(["show", str(run), "--eigenspace", str(picture)]) == 0
     said = capsys.readouterr().out
     rate = summary["eigenspace"]["occlusion"]["m_estimator"]["rate"][3]
+    converged = summary["eigenspace"]["occlusion"]["m_estimator"]["converged"][3]
+    assert f" iterations, {converged:.0%} converged)" in said
     assert f"M-estimator {rate:.1%} [" in said and "8 principal components hold" in said
     assert picture.read_bytes()[:4] == b"\x89PNG" and picture.stat().st_size > 50_000
     with np.load(run / "examples.npz", allow_pickle=False) as shown:

@@ -152,7 +152,7 @@ def test_least_squares_is_the_projection_of_the_quadratic_loss() -> None:
     space, images, _ = problem()
     found = robust_projection(space, images, np.ones_like)
     np.testing.assert_array_equal(found.coefficients, space.coefficients(images))
-    assert not found.iterations.any() and (found.weights == 1).all()
+    assert not found.iterations.any() and (found.weights == 1).all() and found.converged.all()
     assert half_weight(np.ones_like, 3) is None
 
 
@@ -163,6 +163,53 @@ def test_outliers_lose_their_weight_and_the_truth_is_found() -> None:
     assert found.weights[far].max() < 0.05 < 0.9 < np.median(found.weights[~far])
     error = np.abs(found.coefficients - truth).max()
     assert error < 0.1 < np.abs(space.coefficients(images) - truth).max()
+
+
+def growing(r: np.ndarray) -> np.ndarray:
+    return 1 + 4 * r**2
+
+
+def only_below(r: np.ndarray) -> np.ndarray:
+    """Huber's weight where r < 0, and that of least squares elsewhere."""
+    return np.where(r < 0, huber(r), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("weight", "rho"),
+    [
+        (growing, lambda r: 0.5 * r**2 + r**4),
+        (only_below, lambda r: np.where(r < 0, references.huber(r, SCALE), 0.5 * r**2)),
+    ],
+    ids=["growing", "only below"],
+)
+def test_other_losses_are_not_taken_for_the_quadratic_one(weight, rho) -> None:
+    space, images, _ = problem()
+    found = robust_projection(space, images, weight, tolerance=1e-9, most=500)
+    assert found.iterations.all() and found.converged.all()
+    for image, c in zip(images, found.coefficients, strict=True):
+
+        def total(c: np.ndarray, image: np.ndarray = image) -> float:
+            return float(rho(space.images(c[None])[0] - image).sum())
+
+        least = minimize(total, space.coefficients(image[None])[0], method="BFGS").x
+        np.testing.assert_allclose(c, least, atol=1e-4)
+
+
+def test_constant_weights_of_several_channels_are_weighted_least_squares() -> None:
+    space, images, _ = problem()
+    w = np.tile([1.0, 3.0], 40)
+    found = robust_projection(space, images, lambda r: w * np.ones_like(r), tolerance=1e-9)
+    root = np.sqrt(w)[:, None]
+    for image, c in zip(images, found.coefficients, strict=True):
+        fit = np.linalg.lstsq(root * space.basis, root[:, 0] * (image - space.mean), rcond=None)
+        np.testing.assert_allclose(c, fit[0], rtol=1e-6)
+
+
+def test_it_says_which_estimates_have_converged() -> None:
+    space, images, _ = problem()
+    assert robust_projection(space, images, geman_mcclure).converged.all()
+    few = robust_projection(space, images, geman_mcclure, most=3)
+    assert not few.converged.any() and (few.iterations == 3).all()
 
 
 def test_half_a_weight() -> None:
@@ -191,6 +238,9 @@ def test_where_every_weight_vanishes_the_coefficients_stay() -> None:
     space, images, _ = problem()
     found = robust_projection(space, images, lambda r: (np.abs(r) < 1e-9).astype(float))
     assert np.isfinite(found.coefficients).all()
+    none = robust_projection(space, images, lambda r: (np.abs(r) > 1e5).astype(float))
+    assert (none.iterations == 1).all() and not none.weights.any()
+    np.testing.assert_array_equal(none.coefficients, space.coefficients(images))
 
 
 def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,6 +319,7 @@ def test_recognition_counts() -> None:
         assert found[method]["correct"] == [10] * len(SHARES)
         assert found[method]["rate"][0] == 1 and found[method]["high"][0] == 1
         assert found[method]["low"][0] == pytest.approx(1 / (1 + 1.959964**2 / 10))
+    assert found["m_estimator"]["converged"] == [1.0] * len(SHARES)
     assert found["m_estimator"]["gained"] == found["m_estimator"]["lost"] == [0] * len(SHARES)
     negative = recognition(
         space, gallery, images, labels[::4], lambda share: 1 - images, geman_mcclure

@@ -68,13 +68,14 @@ def described(summary: dict[str, Any]) -> str:
         rates = (_percent(*found.rates(kind, m), at) for m in METHODS)
         plain, robust, known = rates
         pair = section[kind]["m_estimator"]
+        converged = f", {pair['converged'][at]:.0%} converged" if "converged" in pair else ""
         lines.append(
             f"recognised of {found.images} images with {found.shares[at]:.0%} of "
             f"{'the pixels in a hidden block' if kind == 'occlusion' else what}: "
             f"least squares {plain}, M-estimator {robust} "
             f"({pair['gained'][at]} gained, {pair['lost'][at]} lost, "
-            f"{pair['iterations'][at]:.0f} iterations), least squares with these pixels known "
-            f"{known}"
+            f"{pair['iterations'][at]:.0f} iterations{converged}), "
+            f"least squares with these pixels known {known}"
         )
     mse = YARDSTICKS["mse"]
     lines.append(
