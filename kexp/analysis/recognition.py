@@ -52,7 +52,10 @@ def read(section: Any) -> Recognition:
 
 
 def pooled(many: Sequence[Recognition]) -> Recognition:
-    """Several seeds together, as far as their shares are those of the first."""
+    """Several seeds together, as far as their shares are those of the first.
+
+    As if all images were different: where test splits overlap, intervals are too narrow.
+    """
     alike = [r for r in many if np.array_equal(r.shares, many[0].shares)]
     correct = {key: np.sum([r.correct[key] for r in alike], axis=0) for key in many[0].correct}
     return Recognition(many[0].shares, sum(r.images for r in alike), correct)
