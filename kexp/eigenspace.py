@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 Weight = Callable[[np.ndarray], np.ndarray]
 """w(r) = ρ′(r)/r of residuals (n, d), elementwise."""
@@ -30,6 +31,12 @@ SHRINKING = 0.5
 
 TOLERANCE = 1e-3
 """An estimate has converged when it moves by less than this, relative to its length."""
+
+LEAST, MOST = 1e-6, 1e6
+"""The residuals, in units of a pixel, between which a weight is looked at."""
+
+DAMPING = 0.5
+"""The part of a step that is taken where weights do not fall: a whole one goes too far."""
 
 MOST_ITERATIONS = 60
 PROXIMAL = 1e-10
@@ -47,6 +54,11 @@ class Space:
     variances: np.ndarray
     total: float
 
+    @property
+    def explained(self) -> float:
+        """The share of the variance that is along the eigenvectors; 1 where there is none."""
+        return float(self.variances.sum() / self.total) if self.total > 0 else 1.0
+
     def coefficients(self, images: np.ndarray) -> np.ndarray:
         """ĉ = Uᵀ(x − μ) by least squares, of images (n, d): shape (n, k)."""
         return (images - self.mean) @ self.basis
@@ -62,11 +74,15 @@ class Space:
 
 
 class Projection(NamedTuple):
-    """Coefficients (n, k), the weights (n, d) that they rest on, and how many iterations (n,)."""
+    """Coefficients (n, k), the weights (n, d) that they rest on, and how many iterations (n,).
+
+    And whether the coefficients had converged by then, (n,).
+    """
 
     coefficients: np.ndarray
     weights: np.ndarray
     iterations: np.ndarray
+    converged: np.ndarray
 
 
 def eigenspace(images: np.ndarray, components: int) -> Space:
@@ -87,35 +103,46 @@ def eigenspace(images: np.ndarray, components: int) -> Space:
         for chunk in _chunks(images):
             scatter += (chunk - mean).T @ (chunk - mean)
         variances, vectors = np.linalg.eigh(scatter / count)
-        total, basis = variances.sum(), vectors[:, : -components - 1 : -1]
+        basis = vectors[:, : -components - 1 : -1]
     else:
         centred = images.astype(np.float64) - mean
         variances, vectors = np.linalg.eigh(centred @ centred.T / count)
-        total = variances.sum()
         basis, _ = np.linalg.qr(centred.T @ vectors[:, : -components - 1 : -1])
     largest = np.abs(basis).argmax(axis=0)
     basis = basis * np.where(basis[largest, np.arange(components)] < 0, -1.0, 1.0)
-    return Space(mean, basis, np.maximum(variances[: -components - 1 : -1], 0.0), float(total))
+    variances = np.maximum(variances, 0.0)
+    return Space(mean, basis, variances[: -components - 1 : -1], float(variances.sum()))
 
 
 def half_weight(weight: Weight, pixels: int) -> float | None:
-    """The residual at which a pixel's weight falls below half of that at 0; None if none does.
+    """The |residual| at which a pixel's weight falls below half of that near 0; None if none does.
 
-    Where pixels have weights of their own, as channels may, that of the first to fall. By
-    bisection between 1e-6 and 1e6.
+    Where pixels have weights of their own, as channels may, or positive and negative residuals,
+    that of the first to fall. By bisection between 1e-6 and 1e6.
     """
-    whole = weight(np.zeros((1, pixels)))
+
+    def both(r: float) -> np.ndarray:
+        return weight(np.stack([np.full(pixels, r), np.full(pixels, -r)]))
+
+    whole = both(1e-12)
 
     def has_fallen(r: float) -> bool:
-        return bool((weight(np.full((1, pixels), r)) < 0.5 * whole).any())
+        return bool((both(r) < 0.5 * whole).any())
 
-    low, high = 1e-6, 1e6
+    low, high = LEAST, MOST
     if not has_fallen(high):
         return None
     for _ in range(24):
         middle = float(np.sqrt(low * high))
         low, high = (low, middle) if has_fallen(middle) else (middle, high)
     return high
+
+
+def is_constant(weight: Weight, pixels: int) -> bool:
+    """Whether all residuals of all pixels have the same weight, so that it is least squares."""
+    sizes = np.geomspace(LEAST, MOST, 49)
+    weights = weight(np.tile(np.concatenate([-sizes, sizes])[:, None], pixels))
+    return bool(weights.max() - weights.min() <= 1e-5 * weights.max())
 
 
 def robust_projection(
@@ -134,23 +161,27 @@ def robust_projection(
     `SHRINKING` each time. It ends when s = 1 and ĉ moves by less than `tolerance` of its length,
     or after `most` iterations. Where all weights vanish, and where too few pixels are left for all
     coefficients, these stay where they are (a proximal term of 1e-10 of the largest weight, which
-    moves no solution). If w falls nowhere to half of w(0), as of the quadratic loss, the answer is
-    least squares, without iterations.
+    moves no solution). If w falls nowhere to half of w(0), s is 1 from the start and steps are
+    shortened by `DAMPING`; if it is constant, as of the quadratic loss, the answer is least
+    squares, without iterations.
     """
     centred = images - space.mean
     coefficients = centred @ space.basis
     iterations = np.zeros(len(images), int)
+    if is_constant(weight, len(space.mean)):
+        every = np.ones(len(images), bool)
+        return Projection(coefficients, np.ones_like(centred), iterations, every)
     half = half_weight(weight, len(space.mean))
-    if half is None:
-        return Projection(coefficients, np.ones_like(centred), iterations)
+    part = DAMPING if half is None else 1.0
     residual = coefficients @ space.basis.T - centred
-    start = np.maximum(np.abs(residual).max(axis=1) / half, 1.0)
+    start = np.maximum(np.abs(residual).max(axis=1) / (half or np.inf), 1.0)
     active = np.arange(len(images))
     for iteration in range(1, most + 1):
         scale = np.maximum(start * SHRINKING ** (iteration - 1), 1.0)
         # Of all images, as JAX compiles for every shape anew.
         weights = _weights(weight, residual, scale)[active]
         found = _weighted(space.basis, weights, centred[active], coefficients[active])
+        found = coefficients[active] + part * (found - coefficients[active])
         moved = np.linalg.norm(found - coefficients[active], axis=1)
         coefficients[active], iterations[active] = found, iteration
         residual[active] = found @ space.basis.T - centred[active]
@@ -158,7 +189,8 @@ def robust_projection(
         active = active[~done]
         if not active.size:
             break
-    return Projection(coefficients, _weights(weight, residual, np.ones(len(images))), iterations)
+    weights = _weights(weight, residual, np.ones(len(images)))
+    return Projection(coefficients, weights, iterations, ~np.isin(np.arange(len(images)), active))
 
 
 def _weights(weight: Weight, residual: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -182,7 +214,9 @@ def _weighted(
     gram[:, rows, columns] = gram[:, columns, rows] = upper
     gram[:, range(components), range(components)] += PROXIMAL
     right = (weights * centred) @ basis + PROXIMAL * before
-    return np.linalg.solve(gram, right[..., None])[..., 0]
+    # Of one small matrix after another: several threads only wait for each other.
+    with threadpool_limits(1, "blas"):
+        return np.linalg.solve(gram, right[..., None])[..., 0]
 
 
 def _chunks(images: np.ndarray) -> Iterator[np.ndarray]:

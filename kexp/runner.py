@@ -204,8 +204,9 @@ def _train(
         perturbed = yield from curves(e.robustness, e.task, engine, batches, streams, check)
         test = yield from loop.test()
         about = {**data, "classes": collection.classes}
-        summary = summarise(e, loop, test, splits, about, perturbed)
-        exhibits = {**loop.exhibits, **e.task.closing_exhibits(splits, settled(e, loop))}
-        write_result(folder, engine.model(), exhibits, summary)
+        closing, shown = e.task.closing(splits, loop.kernels, settled(e, loop))
+        added = {**({"robustness": perturbed} if perturbed else {}), **closing}
+        summary = summarise(e, loop, test, splits, about, added)
+        write_result(folder, engine.model(), {**loop.exhibits, **shown}, summary)
         reporter.say(f"{summary['verdict']}\nrecord: {folder.path}")
         return summary

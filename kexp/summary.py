@@ -21,9 +21,9 @@ def summarise(
     test: dict[str, dict[str, float]],
     splits: Splits,
     data: dict[str, Any],
-    robustness: dict[str, Any],
+    added: dict[str, Any],
 ) -> dict[str, Any]:
-    """Everything about a finished run that is not in its history."""
+    """Everything about a finished run that is not in its history, with what is `added` by name."""
     shown = measures.YARDSTICKS[loop.monitor]
     last, best = loop.history[-1], loop.history[loop.best_epoch() - 1]
     sentence = measures.verdict(loop.monitor, loop.curve(loop.monitor), last["gap"][loop.monitor])
@@ -51,8 +51,7 @@ def summarise(
         **({"mc_dropout": loop.mc_dropout} if loop.mc_dropout else {}),
         **({"baselines": loop.baselines} if loop.baselines else {}),
         "diagnosis": loop.diagnosis,
-        **({"robustness": robustness} if robustness else {}),
-        **e.task.closing(splits, loop.kernels, settled(e, loop)),
+        **added,
         "verdict": f"{sentence}; test {shown.label} {shown.show(test['last'][loop.monitor])}",
         "throughput": _throughput(loop),
         "memory": {"process_peak_mib": environment.peak_memory_mib()},

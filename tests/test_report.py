@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import dataclasses
 import hashlib
 import html
 import http.server
@@ -22,6 +23,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kexp.analysis import recognition
+from kexp.analysis.plots import recognition as plots
 from kexp.analysis.recognition import KINDS, METHODS, PICTURES
 from kexp.analysis.report.formula import mathml
 from kexp.cli import main
@@ -490,6 +493,7 @@ def test_seeds_alone_have_a_page(tmp_path: Path) -> None:
 def test_recognition_of_every_loss_is_in_one_figure(page: str, seen: Seen) -> None:
     """Counts are summed over seeds; what the eigenspace sees is shown of a robust loss."""
     assert "Test images recognised by the nearest training image" in seen.text
+    assert "and seeds, as if all images were different" in seen.text
     rows = re.findall(r"<tr>(?:(?!</tr>).)*a block hidden(?:(?!</tr>).)*</tr>", page, re.DOTALL)
     cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in rows]
     shown = {(c[0], c[2]): c[3:] for c in cells}
@@ -499,6 +503,22 @@ def test_recognition_of_every_loss_is_in_one_figure(page: str, seen: Seen) -> No
         assert all(c.startswith("97.5% [") for c in shown[label, "0%"])  # 20 and 19 of 20
     assert [shown[la, "50%"][1].split()[0] for la in labels] == ["55.0%", "50.0%"]
     assert "count for nothing. Of geman_mcclure, baseline, which recognises most" in seen.text
+
+
+def test_each_curve_of_least_squares_is_drawn_once() -> None:
+    """One for all configurations where it is the same; with their labels where it differs."""
+    one = recognition.read(recognised())
+    correct = {key: c - (key[1] == "least_squares") for key, c in one.correct.items()}
+    other = dataclasses.replace(one, correct=correct)
+
+    def drawn(of: dict[str, recognition.Recognition]) -> list[str]:
+        (legend,) = plots.curves(of).legends
+        return [text.get_text() for text in legend.get_texts()]
+
+    known = "least squares with the pixels known"
+    assert drawn({"a": one, "b": one}) == ["a", "b", "least squares", known]
+    several = ["least squares: a, c", "least squares: b", known]
+    assert drawn({"a": one, "b": other, "c": one}) == ["a", "b", "c", *several]
 
 
 def test_where_all_diverged_the_page_says_so(tmp_path: Path) -> None:

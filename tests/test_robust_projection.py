@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.decomposition import PCA
 from statsmodels.robust import norms
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from kexp.eigenspace import Space, eigenspace, half_weight, robust_projection
 from kexp.streams import Streams
@@ -77,6 +78,7 @@ def test_images_all_alike_have_a_space_of_no_variance() -> None:
     space = eigenspace(np.full((5, 9), 0.5), 2)
     np.testing.assert_allclose(space.basis.T @ space.basis, np.eye(2), atol=1e-12)
     np.testing.assert_allclose(space.images(space.coefficients(np.full((1, 9), 0.5))), 0.5)
+    assert space.explained == 1
 
 
 @pytest.mark.parametrize("components", [0, 6, 10])
@@ -90,6 +92,8 @@ def test_the_largest_angle_between_spans() -> None:
     turned = np.array([[2.0, 0, 0], [0, np.cos(0.3), np.sin(0.3)]])
     assert largest_angle(one, turned) == pytest.approx(np.degrees(0.3))
     assert largest_angle(one, np.array([[1.0, 0, 0], [1, 0, 0]])) == 90
+    assert largest_angle(one, turned[:1]) == pytest.approx(0) and largest_angle(one, one[:0]) == 0
+    assert largest_angle(one[:1], turned) == 90
     assert largest_angle(one, np.array([[1.0, 1, 0], [1, -1, 0]])) == pytest.approx(0, abs=1e-6)
 
 
@@ -148,7 +152,7 @@ def test_least_squares_is_the_projection_of_the_quadratic_loss() -> None:
     space, images, _ = problem()
     found = robust_projection(space, images, np.ones_like)
     np.testing.assert_array_equal(found.coefficients, space.coefficients(images))
-    assert not found.iterations.any() and (found.weights == 1).all()
+    assert not found.iterations.any() and (found.weights == 1).all() and found.converged.all()
     assert half_weight(np.ones_like, 3) is None
 
 
@@ -159,6 +163,53 @@ def test_outliers_lose_their_weight_and_the_truth_is_found() -> None:
     assert found.weights[far].max() < 0.05 < 0.9 < np.median(found.weights[~far])
     error = np.abs(found.coefficients - truth).max()
     assert error < 0.1 < np.abs(space.coefficients(images) - truth).max()
+
+
+def growing(r: np.ndarray) -> np.ndarray:
+    return 1 + 4 * r**2
+
+
+def only_below(r: np.ndarray) -> np.ndarray:
+    """Huber's weight where r < 0, and that of least squares elsewhere."""
+    return np.where(r < 0, huber(r), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("weight", "rho"),
+    [
+        (growing, lambda r: 0.5 * r**2 + r**4),
+        (only_below, lambda r: np.where(r < 0, references.huber(r, SCALE), 0.5 * r**2)),
+    ],
+    ids=["growing", "only below"],
+)
+def test_other_losses_are_not_taken_for_the_quadratic_one(weight, rho) -> None:
+    space, images, _ = problem()
+    found = robust_projection(space, images, weight, tolerance=1e-9, most=500)
+    assert found.iterations.all() and found.converged.all()
+    for image, c in zip(images, found.coefficients, strict=True):
+
+        def total(c: np.ndarray, image: np.ndarray = image) -> float:
+            return float(rho(space.images(c[None])[0] - image).sum())
+
+        least = minimize(total, space.coefficients(image[None])[0], method="BFGS").x
+        np.testing.assert_allclose(c, least, atol=1e-4)
+
+
+def test_constant_weights_of_several_channels_are_weighted_least_squares() -> None:
+    space, images, _ = problem()
+    w = np.tile([1.0, 3.0], 40)
+    found = robust_projection(space, images, lambda r: w * np.ones_like(r), tolerance=1e-9)
+    root = np.sqrt(w)[:, None]
+    for image, c in zip(images, found.coefficients, strict=True):
+        fit = np.linalg.lstsq(root * space.basis, root[:, 0] * (image - space.mean), rcond=None)
+        np.testing.assert_allclose(c, fit[0], rtol=1e-6)
+
+
+def test_it_says_which_estimates_have_converged() -> None:
+    space, images, _ = problem()
+    assert robust_projection(space, images, geman_mcclure).converged.all()
+    few = robust_projection(space, images, geman_mcclure, most=3)
+    assert not few.converged.any() and (few.iterations == 3).all()
 
 
 def test_half_a_weight() -> None:
@@ -187,6 +238,9 @@ def test_where_every_weight_vanishes_the_coefficients_stay() -> None:
     space, images, _ = problem()
     found = robust_projection(space, images, lambda r: (np.abs(r) < 1e-9).astype(float))
     assert np.isfinite(found.coefficients).all()
+    none = robust_projection(space, images, lambda r: (np.abs(r) > 1e5).astype(float))
+    assert (none.iterations == 1).all() and not none.weights.any()
+    np.testing.assert_array_equal(none.coefficients, space.coefficients(images))
 
 
 def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +249,21 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kexp.eigenspace.BLOCK", 7)
     found = robust_projection(space, images, tukey)
     np.testing.assert_allclose(found.coefficients, whole.coefficients, rtol=1e-7)
+
+
+def test_small_systems_are_solved_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    space, images, _ = problem()
+    solve, threads = np.linalg.solve, []
+
+    def solved(*args: np.ndarray) -> np.ndarray:
+        threads.extend(i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas")
+        return solve(*args)
+
+    monkeypatch.setattr("numpy.linalg.solve", solved)
+    with threadpool_limits(2, "blas"):
+        robust_projection(space, images, huber)
+        after = [i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"]
+    assert set(threads) <= {1} and set(after) <= {2}
 
 
 def test_known_pixels_are_least_squares_on_them() -> None:
@@ -250,6 +319,7 @@ def test_recognition_counts() -> None:
         assert found[method]["correct"] == [10] * len(SHARES)
         assert found[method]["rate"][0] == 1 and found[method]["high"][0] == 1
         assert found[method]["low"][0] == pytest.approx(1 / (1 + 1.959964**2 / 10))
+    assert found["m_estimator"]["converged"] == [1.0] * len(SHARES)
     assert found["m_estimator"]["gained"] == found["m_estimator"]["lost"] == [0] * len(SHARES)
     negative = recognition(
         space, gallery, images, labels[::4], lambda share: 1 - images, geman_mcclure

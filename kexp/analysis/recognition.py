@@ -52,7 +52,10 @@ def read(section: Any) -> Recognition:
 
 
 def pooled(many: Sequence[Recognition]) -> Recognition:
-    """Several seeds together, as far as their shares are those of the first."""
+    """Several seeds together, as far as their shares are those of the first.
+
+    As if all images were different: where test splits overlap, intervals are too narrow.
+    """
     alike = [r for r in many if np.array_equal(r.shares, many[0].shares)]
     correct = {key: np.sum([r.correct[key] for r in alike], axis=0) for key in many[0].correct}
     return Recognition(many[0].shares, sum(r.images for r in alike), correct)
@@ -68,13 +71,14 @@ def described(summary: dict[str, Any]) -> str:
         rates = (_percent(*found.rates(kind, m), at) for m in METHODS)
         plain, robust, known = rates
         pair = section[kind]["m_estimator"]
+        converged = f", {pair['converged'][at]:.0%} converged" if "converged" in pair else ""
         lines.append(
             f"recognised of {found.images} images with {found.shares[at]:.0%} of "
             f"{'the pixels in a hidden block' if kind == 'occlusion' else what}: "
             f"least squares {plain}, M-estimator {robust} "
             f"({pair['gained'][at]} gained, {pair['lost'][at]} lost, "
-            f"{pair['iterations'][at]:.0f} iterations), least squares with these pixels known "
-            f"{known}"
+            f"{pair['iterations'][at]:.0f} iterations{converged}), "
+            f"least squares with these pixels known {known}"
         )
     mse = YARDSTICKS["mse"]
     lines.append(

@@ -221,6 +221,7 @@ def _check_fit(
         raise ConfigError(_unfit_inputs(made, values, modules, user))
     try:
         task.check(made["data"], made["loss"])
+        task.check_model(made["model"])
         made["model"].check(made["norm"])
     except ValueError as error:
         raise ConfigError(str(error)) from None

@@ -55,6 +55,17 @@ class Examples:
         shape = self.inputs.shape[1:]
         return np.broadcast_to(np.array(shape), (len(self), len(shape)))
 
+    @cached_property
+    def images(self) -> np.ndarray | Rows:
+        """The images that are trained on, outliers and all; of a list one array, made once."""
+        images = self.inputs if self.targets is None else self.targets
+        return np.stack(images) if isinstance(images, list) else images
+
+    @cached_property
+    def unit_images(self) -> np.ndarray:
+        """The same as float32 in [0, 1], made once."""
+        return np.asarray(self.images).astype(np.float32) / np.float32(255)
+
     def hashed(self) -> Iterator[bytes]:
         """The digest of each input, one input at a time."""
         return map(digest, self.inputs) if self.digests is None else iter(self.digests)

@@ -151,25 +151,42 @@ class RegressionLoss(Loss):
         Minimising Σρ(r) is minimising Σ w(r) r² with w held at the present residuals, again and
         again (Holland and Welsch 1977). At r = 0 it is the limit; where that is infinite, |r|
         counts as `LEAST_RESIDUAL` at least. A loss of one's own need not define it: this is ρ′(r)
-        by central differences with steps of `STEP` of |r|, in the precision of `residual`.
+        by the backend's automatic differentiation, in the precision of `residual`.
         """
-        return weight_by_differences(self.rho, residual)
+        return weight_by_slope(self.rho, residual)
 
 
 LEAST_RESIDUAL = 1e-4
 """Weights that grow without bound as r → 0 are those of this |r|, in units of the target."""
 
-STEP = 1e-3
-"""The step of differences as a part of |r|: w is right to 1e-6 of it, in float32 to 1e-4."""
 
-
-def weight_by_differences(rho: Any, residual: Any) -> Any:
-    """(ρ(r + h) − ρ(r − h))/(2 h r) with h = `STEP` |r|, and |r| at least `LEAST_RESIDUAL`."""
+def weight_by_slope(rho: Any, residual: Any) -> Any:
+    """ρ′(r)/r, with |r| at least `LEAST_RESIDUAL`."""
     ops = keras.ops
     one = ops.ones_like(residual)
     r = ops.where(residual < 0, -one, one) * ops.maximum(ops.abs(residual), LEAST_RESIDUAL)
-    step = STEP * ops.abs(r)
-    return (rho(r + step) - rho(r - step)) / (2.0 * step * r)
+    return _slope(rho, r) / r
+
+
+def _slope(rho: Any, r: Any) -> Any:
+    """ρ′(r), elementwise. Differences of ρ cancel in float32, where r is small."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(r)
+            total = keras.ops.sum(rho(r))
+        return tape.gradient(total, r)
+    if backend == "jax":
+        import jax
+
+        return jax.grad(lambda r: keras.ops.sum(rho(r)))(r)
+    import torch
+
+    with torch.enable_grad():
+        r = r.detach().requires_grad_()
+        return torch.autograd.grad(rho(r).sum(), r)[0]
 
 
 def check_same_shape(y: Any, y_hat: Any) -> None:

@@ -32,13 +32,14 @@ class Eigenspace(Model):
         norm.check_positions("model=eigenspace", [self.components])
 
     def check_data(self, examples: int, shape: tuple[int | None, ...]) -> None:
-        """Refuse more components than training images or values of an image."""
+        """Refuse more components than training images less one, or values of an image."""
         values = math.prod(side or 1 for side in shape)
-        if self.components > min(examples, values):
+        most = max(1, min(examples - 1, values))  # less their mean, n images span n − 1 directions
+        if self.components > most:
             raise ConfigError(
                 f"model.components={self.components} is more than principal components can be had: "
                 f"there are {examples} training images of {values} values each; use "
-                f"model.components={min(examples, values)} or less"
+                f"model.components={most} or less"
             )
 
     def build(

@@ -58,6 +58,9 @@ class Task:
     def check(self, data: DataSet, loss: Any) -> None:
         """Raise `ValueError` where the data set or the loss cannot be used. Loads nothing."""
 
+    def check_model(self, model: Any) -> None:
+        """Raise `ValueError` where the task cannot use the model (see `kexp.models.base.Model`)."""
+
     def adapted(self, collection: Collection) -> Collection:
         """The data as this task sees them, before they are split; mostly as they are."""
         return collection
@@ -104,13 +107,14 @@ class Task:
         """One prediction from several of the same batch; by default their mean."""
         return np.mean(predictions, axis=0, dtype=np.float64)
 
-    def closing(self, splits: Splits, kernels: list[np.ndarray], e: Any) -> dict[str, Any]:
-        """What the task adds to the summary of a trained run `e`, by name; mostly nothing."""
-        return {}
+    def closing(
+        self, splits: Splits, kernels: list[np.ndarray], e: Any
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What the task adds to the summary of a trained run `e`, by name; mostly nothing.
 
-    def closing_exhibits(self, splits: Splits, e: Any) -> dict[str, np.ndarray]:
-        """What the task shows of what it adds, beside `exhibits` and as these; mostly nothing."""
-        return {}
+        And what it shows of that, beside `exhibits` and as these.
+        """
+        return {}, {}
 
     def diagnosis(self, predictions: list[np.ndarray], batches: Sequence[Batch]) -> dict[str, Any]:
         """What else is told of the predictions on the test split, by name; mostly nothing."""

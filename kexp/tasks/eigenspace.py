@@ -32,6 +32,8 @@ from kexp.tasks.recognition import (
 MEASURED_AT_ONCE = 500
 MOST_EXHIBITS = 6
 MOST_EIGENVECTORS = 8
+NEGLIGIBLE = 1e-12
+"""The share of the variance up to which a direction is no principal component but rounding."""
 
 
 @choice
@@ -66,6 +68,14 @@ class Eigenspace(Task):
                 "kexp.losses.base.RegressionLoss"
             )
 
+    def check_model(self, model: Any) -> None:
+        """Refuse a model that does not say how many principal components to compare it with."""
+        if not hasattr(model, "components"):
+            raise ValueError(
+                f"task=eigenspace compares its model with as many principal components; give "
+                f"{type(model).__name__} the parameter components"
+            )
+
     def shapes(self, collection: Collection) -> tuple[tuple, int]:
         """The shape of an image, and its number of channels."""
         shape = tuple(collection.train.inputs[0].shape)
@@ -90,14 +100,13 @@ class Eigenspace(Task):
     def epoch(self, train: Examples, streams: Streams, epoch: int) -> EpochData:
         """Every training image once, in the order of the stream `order` at this epoch."""
         order = streams.rng("order", epoch).permutation(len(train)).astype(np.int32)
-        images = train.inputs if train.targets is None else train.targets
-        if isinstance(images, Rows):
-            return EpochData(images.base, _unit(images), order, images.index)
-        return EpochData(np.stack(images), _unit(images), order)
+        if isinstance(train.images, Rows):
+            return EpochData(train.images.base, train.unit_images, order, train.images.index)
+        return EpochData(train.images, train.unit_images, order)
 
     def batches(self, examples: Examples, streams: Streams, split: str) -> Sequence[Batch]:
         """The split in order."""
-        images = _trained(examples)
+        images = examples.unit_images
         truth = None if examples.targets is None else _unit(examples.inputs)
         cuts = [slice(i, i + MEASURED_AT_ONCE) for i in range(0, len(images), MEASURED_AT_ONCE)]
         return [Batch(images[c], images[c], None if truth is None else truth[c]) for c in cuts]
@@ -112,7 +121,7 @@ class Eigenspace(Task):
 
     def trivial(self, splits: Splits, batches: Sequence[Batch]) -> dict[str, list[np.ndarray]]:
         """The mean of the training images."""
-        mean = _trained(splits.train).mean(axis=0, dtype=np.float64).astype(np.float32)
+        mean = splits.train.unit_images.mean(axis=0, dtype=np.float64).astype(np.float32)
         return {"mean of the training images": [np.broadcast_to(mean, b.y.shape) for b in batches]}
 
     def fitted(self, prediction: np.ndarray, y: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -128,21 +137,32 @@ class Eigenspace(Task):
         images = _pixels(batches[0].x[shown])
         return {"inputs": images, "outputs": _pixels(predictions[0][shown]), "targets": images}
 
-    def closing(self, splits: Splits, kernels: list[np.ndarray], e: Any) -> dict[str, Any]:
-        """Recognition over the hidden share, and how far the trained span is from the best one."""
+    def closing(
+        self, splits: Splits, kernels: list[np.ndarray], e: Any
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Recognition over the hidden share, and how far the trained span is from the best one.
+
+        To show: mean and eigenvectors; occluded images, both reconstructions of them, and weights.
+        """
         found = _Closed(self, splits, e)
-        trained = kernels[-1].astype(np.float64)
+        return self._recorded(found, splits, kernels[-1], e), self._shown(found)
+
+    def _recorded(
+        self, found: _Closed, splits: Splits, kernel: np.ndarray, e: Any
+    ) -> dict[str, Any]:
+        space = found.space
+        held = space.basis.T[space.variances > NEGLIGIBLE * space.total]
         return {
             "eigenspace": {
                 "components": e.model.components,
-                "explained": float(found.space.variances.sum() / found.space.total),
+                "explained": space.explained,
                 "images": len(found.images),
                 "occluder": self.occluder,
-                "half_weight": half_weight(found.weight, len(found.space.mean)),
+                "half_weight": half_weight(found.weight, len(space.mean)),
                 "shares": list(SHARES),
                 "occlusion": found.recognised(found.occlusion),
                 "corruption": found.recognised(found.corruption),
-                "angle": largest_angle(trained, found.space.basis.T),
+                "angle": largest_angle(kernel.astype(np.float64), held),
                 "principal_mse": {
                     part: found.error(getattr(splits, part))
                     for part in ("probe", "validation", "test")
@@ -150,9 +170,7 @@ class Eigenspace(Task):
             }
         }
 
-    def closing_exhibits(self, splits: Splits, e: Any) -> dict[str, np.ndarray]:
-        """Mean and eigenvectors; occluded images, both reconstructions of them, and weights."""
-        found = _Closed(self, splits, e)
+    def _shown(self, found: _Closed) -> dict[str, np.ndarray]:
         images = found.images[:MOST_EXHIBITS]
         occluded = found.occlusion(SHOWN_SHARE)[:MOST_EXHIBITS]
         flat = occluded.reshape(len(images), -1)
@@ -179,7 +197,7 @@ class _Closed:
     """The principal components of a run's training images, and the test images to recognise."""
 
     def __init__(self, task: Eigenspace, splits: Splits, e: Any):
-        train, streams = _trained(splits.train), Streams(e.seed)
+        train, streams = splits.train.unit_images, Streams(e.seed)
         flat = train.reshape(len(train), -1)
         self.space = eigenspace(flat, e.model.components)
         self._gallery = Gallery(self.space.coefficients(flat), np.asarray(splits.train.labels))
@@ -198,7 +216,7 @@ class _Closed:
 
     def error(self, part: Examples) -> float:
         """Mean squared error of a split's reconstructions by least squares."""
-        flat = _trained(part).reshape(len(part), -1)
+        flat = part.unit_images.reshape(len(part), -1)
         return float(np.mean(np.square(self.space.images(self.space.coefficients(flat)) - flat)))
 
 
@@ -214,29 +232,27 @@ def weights_of(loss: Any, channels: int) -> Weight:
 
 
 def _weight(loss: Any, channels: int, residual: np.ndarray) -> np.ndarray:
-    from kexp.losses.base import weight_by_differences
+    from kexp.losses.base import weight_by_slope
 
-    of = getattr(loss, "weight", None) or partial(weight_by_differences, loss.rho)
+    of = getattr(loss, "weight", None) or partial(weight_by_slope, loss.rho)
     rows = keras.ops.convert_to_tensor(residual.reshape(-1, channels))
     found = keras.ops.convert_to_numpy(of(rows))
     return np.asarray(found, np.float64).reshape(residual.shape)
 
 
 def largest_angle(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest principal angle in degrees between the spans of rows (k, d); 90 if ranks differ.
+    """The largest principal angle in degrees between the spans of rows, (k, d) and (m, d), m ≤ k.
 
-    Björck and Golub 1973, by SciPy.
+    Where m < k, how far the second is from lying in the first; 90 where rows of the second depend
+    on each other, and where the first has a smaller rank. Björck and Golub 1973, by SciPy.
     """
     from scipy.linalg import subspace_angles
 
-    if np.linalg.matrix_rank(one) != np.linalg.matrix_rank(other):
+    if not len(other):
+        return 0.0
+    if np.linalg.matrix_rank(one) < len(other) or np.linalg.matrix_rank(other) < len(other):
         return 90.0
     return math.degrees(float(subspace_angles(one.T, other.T).max()))
-
-
-def _trained(examples: Examples) -> np.ndarray:
-    """What a split is trained on or measured by, outliers and all, in [0, 1]."""
-    return _unit(examples.inputs if examples.targets is None else examples.targets)
 
 
 def _unit(images: Any) -> np.ndarray:

@@ -82,19 +82,20 @@ def recognition(
 ) -> dict[str, Any]:
     """How many of the images are recognised at every share, by each way to find coefficients.
 
-    `least_squares`, the `m_estimator` of `weight`, and as the most that there is to have `known`,
-    least squares on those pixels alone that are as they were. For each the number `correct`, the
+    `least_squares`, the `m_estimator` of `weight`, and for reference `known`, least squares
+    if one knew which pixels are undamaged, on these alone. For each the number `correct`, the
     `rate` with `low` and `high`, Wilson's 95 % interval, for each share; of the M-estimator also
-    the mean number of `iterations`, and how many images it alone recognises, `gained`, and least
-    squares alone, `lost`.
+    the mean number of `iterations`, the share of estimates that had `converged` by then, and how
+    many images it alone recognises, `gained`, and least squares alone, `lost`.
     """
     hits: dict[str, list[np.ndarray]] = {"least_squares": [], "m_estimator": [], "known": []}
-    iterations = []
+    iterations, converged = [], []
     flat = images.reshape(len(images), -1)
     for share in SHARES:
         damaged = damage(share).reshape(len(images), -1)
         projected = robust_projection(space, damaged, weight)
         iterations.append(float(projected.iterations.mean()))
+        converged.append(float(projected.converged.mean()))
         found = {
             "least_squares": space.coefficients(damaged),
             "m_estimator": projected.coefficients,
@@ -107,6 +108,7 @@ def recognition(
     record: dict[str, Any] = {name: _rates(np.sum(h, axis=1), count) for name, h in hits.items()}
     record["m_estimator"] |= {
         "iterations": iterations,
+        "converged": converged,
         "gained": [int((robust & ~plain).sum()) for robust, plain in pairs],
         "lost": [int((plain & ~robust).sum()) for robust, plain in pairs],
     }

@@ -95,14 +95,16 @@ class Ridge(Task):
         outlier = y != truth
         return np.abs(prediction - y)[outlier] < np.abs(prediction - truth)[outlier]
 
-    def closing(self, splits: Splits, kernels: list[np.ndarray], e: Any) -> dict[str, Any]:
+    def closing(
+        self, splits: Splits, kernels: list[np.ndarray], e: Any
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The path: strengths, errors, degrees of freedom, bias and variance, distance to it."""
         bias = not isinstance(e.model, Linear) or e.model.bias
         x, y = splits.train.inputs, _targets(splits.train)[:, 0]
         path = ridge.ridge_path(x, y, _sums(STRENGTHS, len(x)), bias)
         errors = {name: _errors(path, part) for name, part in _parts(splits).items()}
         best = int(np.argmin(errors["validation"]))
-        return {
+        found = {
             "ridge": {
                 "strengths": list(STRENGTHS),
                 "degrees_of_freedom": path.degrees_of_freedom.tolist(),
@@ -115,6 +117,7 @@ class Ridge(Task):
                 "distance": _distance(e, x, y, kernels),
             }
         }
+        return found, {}
 
 
 def _targets(examples: Examples) -> np.ndarray:

@@ -25,7 +25,7 @@ from kexp.losses import (
     Welsch,
 )
 from kexp.losses.barron import Settled
-from kexp.losses.base import LEAST_RESIDUAL, RegressionLoss, weight_by_differences
+from kexp.losses.base import LEAST_RESIDUAL, RegressionLoss, weight_by_slope
 from tests import references
 
 LOSSES = {
@@ -116,15 +116,28 @@ class Fourth(RegressionLoss):
         return 0.5 * residual**2 + residual**4
 
 
-def test_a_loss_without_a_weight_has_that_of_its_differences() -> None:
+def test_a_loss_without_a_weight_has_that_of_its_slope() -> None:
     expected, found = 1 + 4 * RESIDUALS**2, weight(Fourth(), RESIDUALS)
     precise = 1e-5 if found.dtype == np.float64 else 2e-4
     np.testing.assert_allclose(found, expected, rtol=precise)
     assert weight(Fourth(), np.zeros(2)) == pytest.approx(1.0, rel=precise)
-    found = weight_by_differences(Huber(delta=0.7).rho, keras.ops.convert_to_tensor(RESIDUALS))
+    found = weight_by_slope(Huber(delta=0.7).rho, keras.ops.convert_to_tensor(RESIDUALS))
     assert keras.ops.convert_to_numpy(found) == pytest.approx(
         weight(Huber(delta=0.7), RESIDUALS), rel=2e-3
     )
+
+
+class Rooted(RegressionLoss):
+    """Charbonnier's as it is written, ρ alone: ρ = c² (sqrt(1 + (r/c)²) − 1) with c = 0.1."""
+
+    def rho(self, residual):
+        return 0.1**2 * (keras.ops.sqrt(1 + (residual / 0.1) ** 2) - 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_weight_of_small_residuals_is_not_lost_to_rounding(dtype) -> None:
+    r = np.array([0.0, 1e-9, 1e-4, 3e-4, 1e-3, 0.1, -1e-4, -0.1]).astype(dtype)
+    np.testing.assert_allclose(weight(Rooted(), r), 1 / np.sqrt(1 + (r / 0.1) ** 2), rtol=1e-5)
 
 
 def test_every_loss_for_projections_has_its_own_weight() -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 3
 NAMED = {"least_squares": "least squares", "m_estimator": "M-estimator"}
+REFERENCES = {"least_squares": "least squares", "known": "least squares with the pixels known"}
 TITLES = {
     "occlusion": "a block hides a share of the pixels",
     "corruption": "a share of the pixels is replaced",
@@ -23,7 +24,10 @@ TITLES = {
 
 
 def curves(of: Mapping[str, Recognition]) -> Figure:
-    """Recognition rates with 95 % intervals: the M-estimator of each label, and least squares."""
+    """Recognition rates with 95 % intervals: the M-estimator of each label, and least squares.
+
+    Least squares, and that with the pixels known, once for all labels where they are the same.
+    """
     figure = canvas.empty(canvas.WIDTH, 3.6 + 0.2 * -(-len(of) // 3))
     _draw_curves(figure, of)
     return canvas.inked(figure)
@@ -51,22 +55,43 @@ def whole(of: Mapping[str, Recognition], e: Mapping[str, np.ndarray] | None) -> 
 
 
 def _draw_curves(figure: Any, of: Mapping[str, Recognition]) -> None:
-    first = next(iter(of.values()))
+    plain, known = (_distinct(of, method) for method in ("least_squares", "known"))
     handles = []
     for axes, kind in zip(figure.subplots(1, len(KINDS), sharey=True), KINDS, strict=True):
         handles = [
             _line(axes, found, kind, "m_estimator", label, _look(number))
             for number, (label, found) in enumerate(of.items())
         ]
-        plain = {**canvas.look(0), "linestyle": (0, (4, 2))}
-        handles.append(_line(axes, first, kind, "least_squares", "least squares", plain))
-        known = {"color": canvas.MUTED, "linestyle": ":"}
-        label = "least squares with the pixels known"
-        handles.append(_line(axes, first, kind, "known", label, known))
+        for number, (label, found) in enumerate(plain):
+            look = {**canvas.look(0), **_mark(number), "linestyle": (0, (4, 2))}
+            handles.append(_line(axes, found, kind, "least_squares", label, look))
+        for number, (label, found) in enumerate(known):
+            look = {"color": canvas.MUTED, "linestyle": ":"} | (_mark(number) if number else {})
+            handles.append(_line(axes, found, kind, "known", label, look))
         canvas.titled(axes, TITLES[kind], "share", "recognised" if kind == "occlusion" else "")
         axes.set_ylim(0, 1.02)
         canvas.ruled(axes)
     canvas.legend(figure, handles)
+
+
+def _distinct(of: Mapping[str, Recognition], method: str) -> list[tuple[str, Recognition]]:
+    """One of all configurations with the same curves of a method, each with what to call it.
+
+    Where there are several, with the labels of its configurations.
+    """
+    groups: dict[bytes, list[str]] = {}
+    for label, found in of.items():
+        curves = [found.shares, *(found.correct[kind, method] / found.images for kind in KINDS)]
+        groups.setdefault(np.concatenate(curves).tobytes(), []).append(label)
+    name = REFERENCES[method]
+    return [
+        (name if len(groups) == 1 else f"{name}: {', '.join(labels)}", of[labels[0]])
+        for labels in groups.values()
+    ]
+
+
+def _mark(number: int) -> dict[str, Any]:
+    return {"marker": canvas.look(number)["marker"]}
 
 
 def _look(number: int) -> dict[str, Any]:

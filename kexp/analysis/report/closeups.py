@@ -214,7 +214,8 @@ def recognition(a: Analysis, every: Sequence[Configuration]) -> Iterator[Shown]:
         "Recognition",
         "Test images recognised by the nearest training image in the eigenspace, over the share of "
         "their pixels that is hidden or replaced. Bands are Wilson's 95 % intervals over images "
-        "and seeds. The dotted line is least squares on the pixels that are as they were.",
+        "and seeds, as if all images were different, though test splits of several seeds overlap. "
+        "The dotted line is least squares on the pixels that are as they were.",
         plots.curves(of),
         tables.texts("Recognised", names, rows),
     )
