@@ -151,6 +151,7 @@ def arguments(folder: Path, words: list[str]) -> tuple[list[str], dict[str, Any]
     return list(given["overrides"]), {"config_dir": where, "modules": given["modules"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "words"), [*OWN_RUNS.values()])
 def test_own_classes_train(page: Path, words: list[str], tmp_path: Path, own_modules: None) -> None:
     """What docs/extending.md shows is trained for an epoch, and measured."""

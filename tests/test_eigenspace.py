@@ -26,6 +26,8 @@ from tests.conftest import read, the_run, tiny
 LOSSES = fitting("loss", "projection")
 REGULARIZERS, DROPOUTS, NORMS = ("none", "l2"), ("none", "standard"), ("none", "batch")
 OTHERS = list(itertools.product(REGULARIZERS, DROPOUTS, NORMS))
+QUICK = ("mse", "geman_mcclure", "adaptive")
+"""The losses of the default suite."""
 COVERING = [(loss, *OTHERS[i % len(OTHERS)]) for i, loss in enumerate(LOSSES)]
 OPPOSITE = [(loss, *OTHERS[-1 - i % len(OTHERS)]) for i, loss in enumerate(LOSSES)]
 
@@ -45,7 +47,14 @@ def trained(loss: str, regularizer: str, dropout: str, norm: str, folder: Path) 
     return kexp.run(*tiny("eigenspace", folder, *options, "training.epochs=1"), quiet=True)
 
 
-@pytest.mark.parametrize("choices", COVERING, ids=",".join)
+@pytest.mark.parametrize(
+    "choices",
+    [
+        pytest.param(choices, marks=() if choices[0] in QUICK else pytest.mark.slow)
+        for choices in COVERING
+    ],
+    ids=",".join,
+)
 def test_the_four_choices_train(choices: tuple[str, str, str, str], folder: Path) -> None:
     """Every loss, and every combination of the others, with what each does to the record."""
     loss, regularizer, *_ = choices
@@ -119,6 +128,7 @@ def test_the_mean_image_is_what_to_beat(finished: Path) -> None:
     assert mean["mse"] == pytest.approx(np.mean((test - train.mean(axis=0)) ** 2), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_robust_curve_lies_above(folder: Path) -> None:
     """With the default loss, at medium shares, though few images are in it."""
     options = ("data.train_size=300", "data.test_size=100", "task.recognised=100")

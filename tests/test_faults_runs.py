@@ -297,6 +297,7 @@ def test_f51_one_corrupt_run(folder: Path, capsys: pytest.CaptureFixture) -> Non
     assert str(broken) in capsys.readouterr().out.replace("\n", "")
 
 
+@pytest.mark.slow
 def test_f53_the_same_run_twice_at_once(folder: Path, capsys: pytest.CaptureFixture) -> None:
     overrides = tiny("mnist_convnet", folder, "training.epochs=100000")
     with subprocess.Popen(command(*overrides), stdout=subprocess.DEVNULL) as process:
@@ -311,7 +312,7 @@ def test_f53_the_same_run_twice_at_once(folder: Path, capsys: pytest.CaptureFixt
     ("number", "code"),
     [
         (signal.SIGINT, 130),
-        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR1, 143, marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR2, 143, marks=pytest.mark.slow),
     ],
@@ -566,6 +567,7 @@ UNEVEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", UNEVEN)
 def test_f68_f69_with_every_kind_of_state(
     task: str, folder: Path, monkeypatch: pytest.MonkeyPatch

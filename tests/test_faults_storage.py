@@ -417,6 +417,7 @@ sys.exit(main(["run", *sys.argv[1:]]))
 """
 
 
+@pytest.mark.slow
 def test_f44_f46_full_disk_keeps_the_checkpoint(folder: Path, undisturbed: Path) -> None:
     """A write that the system refuses fails the run with its reason, and costs nothing older."""
     overrides = tiny("mnist_convnet", folder, *LONG)

@@ -359,6 +359,7 @@ def test_f57_ten_processes_append_to_one_file(tmp_path: Path) -> None:
 # 58 A run raises, calls sys.exit, is killed or segfaults: the others finish, all are listed
 
 
+@pytest.mark.slow
 def test_f58_every_kind_of_trouble_is_confined(folder: Path, capsys: pytest.CaptureFixture) -> None:
     expected = {kind: outcome for kind, outcome in OUTCOMES.items() if kind != "sleep"}
     overrides = tiny("mnist_convnet", folder, "loss=trouble", "training.epochs=1")
@@ -489,6 +490,7 @@ def test_f68_a_second_signal_ends_a_sweep_at_once(folder: Path) -> None:
 # 70 Out of memory: status oom, a smaller batch advised, the sweep goes on
 
 
+@pytest.mark.slow
 def test_f70_a_worker_that_the_kernel_kills_for_memory(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

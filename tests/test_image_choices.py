@@ -27,15 +27,16 @@ def losses(task: str) -> list[str]:
 ALL = [(task, loss, others) for task in TASKS for loss in losses(task) for others in OTHERS]
 OF_IMAGES = [loss for loss in losses("deblur_sr") if loss not in losses("colorize")]
 FEW = {"deblur_sr": OF_IMAGES, "colorize": losses("colorize")[::3]}
-"""Those of the default suite, where `test_runs` has `denoise` with every loss."""
+"""With few runs; `test_runs` has `denoise` with every loss."""
 SOME = [(t, loss, PAIRS[i % 4]) for t, few in FEW.items() for i, loss in enumerate(few)]
 ONCE = [(task, loss, PAIRS[i % 4]) for task in TASKS for i, loss in enumerate(losses(task))]
-"""Every loss of each task, once."""
+"""Every loss of each task, once. Two of all these are in the default suite."""
 
 
 def marked(run: tuple[Any, ...]) -> Any:
     """A combination, that is trained by default, with the slow ones, or with all of them."""
-    marks = () if run in SOME else pytest.mark.slow if run in ONCE else pytest.mark.full
+    quick = run in (SOME[0], SOME[-1])
+    marks = () if quick else pytest.mark.slow if run in (*SOME, *ONCE) else pytest.mark.full
     return pytest.param(*run, marks=marks)
 
 

@@ -57,6 +57,7 @@ def test_a_study_of_identical_arms_makes_no_claim() -> None:
     assert claimed <= expected_counts(200, 0.05)[1]
 
 
+@pytest.mark.slow
 def test_many_identical_levels_make_no_claim() -> None:
     """Crossed factors with 4 seeds: claims on effects, on interactions, on simple effects."""
     answers = [analyse(factorial(CROSSED, range(4), noisy(rng(1000 + i)))) for i in range(200)]
@@ -68,6 +69,7 @@ def test_many_identical_levels_make_no_claim() -> None:
     assert low <= sum(i.p < 0.05 for a in answers for i in a.interactions) <= high
 
 
+@pytest.mark.slow
 def test_a_noisier_level_makes_no_interaction() -> None:
     """Four levels by two, one of them 5 times as noisy: no more claims, intervals still cover."""
     factors = {"model.width": [8, 16, 32, 64], "norm": ["none", "batch"]}
@@ -98,6 +100,7 @@ def test_intervals_cover_at_their_level(seeds: int) -> None:
     assert low <= covered <= high
 
 
+@pytest.mark.slow
 def test_a_planted_effect_is_found_with_the_stated_power() -> None:
     """An effect as large as `detectable` says, by the true spread, is found 4 times in 5."""
     size = TTestPower().solve_power(None, nobs=8, alpha=0.05, power=POWER) * np.sqrt(2.0)

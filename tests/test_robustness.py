@@ -156,7 +156,7 @@ def test_an_adversary_raises_the_loss_of_the_task_whatever_the_loss(folder: Path
 @pytest.mark.parametrize(
     "task",
     [
-        pytest.param(task, marks=() if task in ("denoise", "depth") else pytest.mark.slow)
+        pytest.param(task, marks=() if task == "denoise" else pytest.mark.slow)
         for task in sorted(TINY)
     ],
 )

@@ -153,6 +153,7 @@ def test_a_launcher_that_gives_up(
     assert "failed: seed=1: joblib gave up: RuntimeError: no workers today" in said
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_main_guard(folder: Path) -> None:
     """Worker processes do not import the program that started the sweep."""
     overrides = tiny("ridge", folder, "seed=0,1")
