@@ -198,10 +198,11 @@ def _train(
             yield from loop.course(check)
 
         check()
+        perturbed = {}
         if names := ", ".join(e.robustness.strengths()):
             reporter.say(f"measuring robustness: {names}")
-        batches = loop.meter.test_batches()
-        perturbed = yield from curves(e.robustness, e.task, engine, batches, streams, check)
+            batches = loop.meter.test_batches()
+            perturbed = yield from curves(e.robustness, e.task, engine, batches, streams, check)
         test = yield from loop.test()
         about = {**data, "classes": collection.classes}
         closing, shown = e.task.closing(splits, loop.kernels, settled(e, loop))

@@ -183,41 +183,37 @@ def tour_effects() -> Path:
 
 def overfitting_bar() -> Any:
     """What a progress bar averages, beside probe and validation in inference mode."""
-    epochs = kexp.load("results/mnist_convnet/dropped", epochs=True)
-    figure = canvas.empty(7.0, 3.3)
-    axes = figure.subplots()
-    for number, (key, label) in enumerate(
-        (
-            ("training.objective", "running average of the objective, dropout on"),
-            ("probe.objective", "probe, inference mode"),
-            ("validation.objective", "validation, inference mode"),
-        )
-    ):
-        look = canvas.look(number) | {"marker": ""}
-        axes.plot(epochs["epoch"], epochs[key], **look, label=label)
-    axes.set_yscale("log")
-    canvas.titled(axes, "", "epoch", "objective (nats)")
-    canvas.epochs(axes)
-    canvas.ruled(axes)
-    axes.legend(frameon=False, fontsize=8)
-    return figure
+    lines = {
+        "training.objective": "running average of the objective, dropout on",
+        "probe.objective": "probe, inference mode",
+        "validation.objective": "validation, inference mode",
+    }
+    return over_epochs("dropped", lines, "objective (nats)", logarithmic=True)
 
 
 def overfitting_memorisation() -> Any:
     """Error, gap and the share of wrong labels learned by heart."""
-    epochs = kexp.load("results/mnist_convnet/noisy", epochs=True)
+    lines = {
+        "memorisation": "wrong labels learned by heart",
+        "probe.error": "error on the probe, wrong labels and all",
+        "validation.error": "error on validation, which is clean",
+    }
+    return over_epochs("noisy", lines, "%", scale=100)
+
+
+def over_epochs(
+    run: str, lines: dict[str, str], y: str, scale: float = 1, logarithmic: bool = False
+) -> Any:
+    """Columns of a run's table over epochs, with what each is called."""
+    epochs = kexp.load(f"results/mnist_convnet/{run}", epochs=True)
     figure = canvas.empty(7.0, 3.3)
     axes = figure.subplots()
-    for number, (key, label) in enumerate(
-        (
-            ("memorisation", "wrong labels learned by heart"),
-            ("probe.error", "error on the probe, wrong labels and all"),
-            ("validation.error", "error on validation, which is clean"),
-        )
-    ):
+    for number, (key, label) in enumerate(lines.items()):
         look = canvas.look(number) | {"marker": ""}
-        axes.plot(epochs["epoch"], 100 * epochs[key], **look, label=label)
-    canvas.titled(axes, "", "epoch", "%")
+        axes.plot(epochs["epoch"], scale * epochs[key], **look, label=label)
+    if logarithmic:
+        axes.set_yscale("log")
+    canvas.titled(axes, "", "epoch", y)
     canvas.epochs(axes)
     canvas.ruled(axes)
     axes.legend(frameon=False, fontsize=8)
