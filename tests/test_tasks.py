@@ -224,6 +224,8 @@ def test_descent_agrees_with_the_closed_form(bias: str, folder: Path) -> None:
     assert summary["sizes"]["train"] == 266
     assert summary["ridge"]["distance"] < 1e-5
     fit = exact(summary, 0.05, bias == "true")
+    np.testing.assert_allclose(summary["ridge"]["closed_form"], fit.coef_, rtol=1e-4)
+    np.testing.assert_allclose(summary["ridge"]["coefficients"], fit.coef_, atol=1e-5)
     splits = standardised(splits_of(Diabetes()))
     error = np.mean((fit.predict(splits.validation.inputs) - splits.validation.values[:, 0]) ** 2)
     assert summary["last"]["validation"]["mse"] == pytest.approx(error, rel=1e-4)
@@ -277,15 +279,19 @@ def _experiment() -> Any:
 def test_no_closed_form_is_claimed_for_another_objective(folder: Path) -> None:
     for choice in ("loss=huber", "regularizer=l1", "model=mlp", "regularizer.kernels=convolution"):
         summary = kexp.run(*tiny("ridge", folder, choice, "training.epochs=1"), quiet=True)
-        assert summary["ridge"]["distance"] is None, choice
+        told = (summary["ridge"][key] for key in ("coefficients", "closed_form", "distance"))
+        assert list(told) == [None] * 3, choice
 
 
 def test_the_path_is_shown_and_drawn(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kexp.run(*tiny("ridge", folder), quiet=True)
+    path = kexp.run(*tiny("ridge", folder), quiet=True)["ridge"]
     run, picture = str(the_run(folder)), folder / "path.png"
     assert main(["show", run, "--ridge", str(picture)]) == 0
     said = capsys.readouterr().out
     assert "effective degrees of freedom" in said and "from the closed form" in said
+    for name, key in (("trained", "coefficients"), ("closed form", "closed_form")):
+        numbers = " ".join(f"{value:8.4f}" for value in path[key])
+        assert f"  {name:<12}{numbers}\n" in said
     assert picture.read_bytes()[:4] == b"\x89PNG" and picture.stat().st_size > 20_000
 
 

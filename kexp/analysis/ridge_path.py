@@ -12,6 +12,8 @@ from kexp.analysis.curves import GAP, TRAIN, VALIDATION, save
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FEATURES_TOLD = 12
+
 
 def described(path: dict[str, Any]) -> str:
     """What the closed form says, in a few lines."""
@@ -31,7 +33,18 @@ def described(path: dict[str, Any]) -> str:
         lines.append(
             f"the trained coefficients are {path['distance']:.2g} from the closed form of their λ"
         )
+        lines += _coefficients(path)
     return "\n".join(lines)
+
+
+def _coefficients(path: dict[str, Any]) -> list[str]:
+    """Both, of each feature; nothing of records from before they were kept, or of many features."""
+    both = [path.get("coefficients"), path.get("closed_form")]
+    if not all(both) or len(both[0]) > FEATURES_TOLD:
+        return []
+    names = ["trained", "closed form"]
+    rows = zip(names, both, strict=True)
+    return [f"  {name:<12}" + " ".join(f"{value:8.4f}" for value in row) for name, row in rows]
 
 
 def draw(path: dict[str, Any], title: str, file: Path) -> None:

@@ -114,7 +114,7 @@ class Ridge(Task):
                 "best_strength": STRENGTHS[best],
                 "best_validation_mse": float(errors["validation"][best]),
                 "test_mse_at_best": float(errors["test"][best]),
-                "distance": _distance(e, x, y, kernels),
+                **_beside_closed_form(e, x, y, kernels),
             }
         }
         return found, {}
@@ -164,12 +164,19 @@ def _decomposition(train: Examples, y: np.ndarray, bias: bool) -> dict[str, Any]
     }
 
 
-def _distance(e: Any, x: np.ndarray, y: np.ndarray, kernels: list[np.ndarray]) -> float | None:
-    """‖θ − θ̂‖ of the trained coefficients from the closed form of the same objective, if any."""
+def _beside_closed_form(
+    e: Any, x: np.ndarray, y: np.ndarray, kernels: list[np.ndarray]
+) -> dict[str, Any]:
+    """The trained θ and θ̂ of the same objective, per standard deviations, and ‖θ − θ̂‖; if any."""
     penalised = isinstance(e.regularizer, L2) and e.regularizer.kernels != "convolution"
     same = isinstance(e.model, Linear) and isinstance(e.loss, Quadratic)
     if not same or not (penalised or isinstance(e.regularizer, Zero)):
-        return None
+        return {"coefficients": None, "closed_form": None, "distance": None}
     strength = e.regularizer.strength if penalised else 0.0
+    trained = kernels[0][:, 0]
     exact = ridge.ridge_path(x, y, _sums([strength], len(x)), e.model.bias).coefficients[0]
-    return float(np.linalg.norm(kernels[0][:, 0] - exact))
+    return {
+        "coefficients": trained.tolist(),
+        "closed_form": exact.tolist(),
+        "distance": float(np.linalg.norm(trained - exact)),
+    }
