@@ -136,9 +136,9 @@ class Decorrelated(NormChoice):
 
     γ W (x − μ) + β with W = (Σ + εI)^(−1/2), μ and Σ the mean and covariance of `group_size`
     channels over the batch and all positions: mean 0, variance 1 and no correlation within the
-    group. At inference μ and W are moving averages, with
-    moving ← momentum · moving + (1 − momentum) · batch. The group size must divide the number of
-    channels; 1 is batch normalisation. 0 ≤ momentum < 1, ε > 0.
+    group. At inference μ and Σ are moving averages (Huang et al. average W, which one small batch
+    can spoil), with moving ← momentum · moving + (1 − momentum) · batch. The group size must divide
+    the number of channels; 1 is batch normalisation. 0 ≤ momentum < 1, ε > 0.
     """
 
     formula: ClassVar[str] = r"\gamma\, (\Sigma + \epsilon I)^{-1/2} (x - \mu) + \beta"

@@ -48,8 +48,11 @@ class DecorrelatedBatchNormalization(keras.layers.Layer):
 
     y = γ W (x − μ) + β with W = Σ^(−1/2), Σ = (X − μ)ᵀ(X − μ)/m + εI, for each group of
     `group_size` channels; X are the m rows of a batch: its samples, or their positions. Input
-    (n, …, channels) of any batch and image size. At inference μ and W are moving averages, from
-    0 and I, with moving ← momentum · moving + (1 − momentum) · batch.
+    (n, …, channels) of any batch and image size. At inference μ and Σ − εI are moving averages,
+    from 0 and I, with moving ← momentum · moving + (1 − momentum) · batch, as those of batch
+    normalisation are. Huang et al. average W instead. Then a single batch without variance in some
+    direction, as the last one of an epoch with fewer rows than channels in a group, puts its
+    1/√ε into the average, and the network is another one at inference than in training.
 
     `group_size` ≥ 1 divides the number of channels, 0 ≤ `momentum` < 1, `epsilon` > 0, in units
     of x². `group_size` 1 is batch normalisation. With fewer than `group_size` + 1 rows Σ − εI is
@@ -84,7 +87,7 @@ class DecorrelatedBatchNormalization(keras.layers.Layer):
         self.epsilon = float(epsilon)
 
     def build(self, input_shape: tuple) -> None:
-        """Make γ, β and the running mean and whitening matrices."""
+        """Make γ, β and the running mean and covariances."""
         channels = input_shape[-1]
         if channels is None or channels % self.group_size:
             raise ValueError(
@@ -102,12 +105,12 @@ class DecorrelatedBatchNormalization(keras.layers.Layer):
         self.moving_mean = self.add_weight(
             (channels,), "zeros", trainable=False, autocast=False, name="moving_mean"
         )
-        self.moving_whitening = self.add_weight(
+        self.moving_covariance = self.add_weight(
             (groups, size, size),
             identities,
             trainable=False,
             autocast=False,
-            name="moving_whitening",
+            name="moving_covariance",
         )
 
     def call(self, inputs: Any, training: bool = False) -> Any:
@@ -115,18 +118,20 @@ class DecorrelatedBatchNormalization(keras.layers.Layer):
         dtype = keras.backend.result_type(inputs.dtype, "float32")
         x = ops.cast(inputs, dtype)
         if training and self.trainable:
-            mean, whitening = self._statistics(x)
+            mean, covariance = self._statistics(x)
             self._move(self.moving_mean, mean)
-            self._move(self.moving_whitening, whitening)
+            self._move(self.moving_covariance, covariance)
         else:
             mean = ops.cast(self.moving_mean, dtype)
-            whitening = ops.cast(self.moving_whitening, dtype)
+            covariance = ops.cast(self.moving_covariance, dtype)
+        ridge = self.epsilon * ops.eye(self.group_size, dtype=dtype)
+        whitening = inverse_root(covariance + ridge, self.epsilon)
         white = ops.einsum("ngi,gij->ngj", self._rows(x - mean), whitening)
         gamma, beta = ops.cast(self.gamma, dtype), ops.cast(self.beta, dtype)
         return ops.cast(gamma * ops.reshape(white, ops.shape(inputs)) + beta, self.compute_dtype)
 
     def _statistics(self, x: Any) -> tuple[Any, Any]:
-        """Mean (channels,) and whitening matrices (groups, g, g) of a batch."""
+        """Mean (channels,) and covariances (groups, g, g) of a batch."""
         axes = tuple(range(len(x.shape) - 1))
         count = ops.cast(ops.shape(self._rows(x))[0], x.dtype)
         if self.total is None:
@@ -136,9 +141,7 @@ class DecorrelatedBatchNormalization(keras.layers.Layer):
             mean = self.total(ops.sum(x, axis=axes)) / count
         rows = self._rows(x - mean)
         products = ops.einsum("ngi,ngj->gij", rows, rows)
-        covariance = (products if self.total is None else self.total(products)) / count
-        ridge = self.epsilon * ops.eye(self.group_size, dtype=x.dtype)
-        return mean, inverse_root(covariance + ridge, self.epsilon)
+        return mean, (products if self.total is None else self.total(products)) / count
 
     def _rows(self, x: Any) -> Any:
         """(n, …, channels) as (rows, groups, g)."""

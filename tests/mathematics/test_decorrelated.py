@@ -28,12 +28,12 @@ IMAGES = (RNG.normal(size=(6, 9, 7, 8)) @ MIX - 1).astype(np.float32)
 
 
 def whitened(x, group_size, epsilon):
-    """The reference's output; also the means and the matrices."""
+    """The reference's output; also the means and the covariances."""
     rows = np.reshape(np.asarray(x, float), (-1, x.shape[-1]))
     parts = np.split(rows, x.shape[-1] // group_size, axis=1)
-    matrices = np.array([references.whitening(part, epsilon) for part in parts])
+    covariances = [np.atleast_2d(np.cov(part, rowvar=False, bias=True)) for part in parts]
     output = references.decorrelated_batch_norm(x, 1.0, 0.0, epsilon, group_size)
-    return output, rows.mean(axis=0), matrices
+    return output, rows.mean(axis=0), np.array(covariances)
 
 
 def trained(layer, x):
@@ -52,19 +52,20 @@ def test_worked_example_with_correlation():
     x = [[2.0, 2.0], [-2.0, -2.0], [1.0, -1.0], [-1.0, 1.0]]
     layer = Decorrelated(group_size=2, momentum=0.0, epsilon=1e-8)
     np.testing.assert_allclose(trained(layer, x), np.sign(x), atol=1e-5)
-    matrices = array(layer.moving_whitening)
-    np.testing.assert_allclose(matrices, [[[0.75, -0.25], [-0.25, 0.75]]], atol=1e-5)
+    np.testing.assert_allclose(array(layer.moving_covariance), [[[2.5, 1.5], [1.5, 2.5]]])
+    at_inference = array(layer(tensor([[1.0, 0.0], [0.0, 1.0]])))
+    np.testing.assert_allclose(at_inference, [[0.75, -0.25], [-0.25, 0.75]], atol=1e-5)
 
 
 @pytest.mark.parametrize("group_size", [1, 2, 4, 8])
 @pytest.mark.parametrize("x", [ROWS, IMAGES], ids=["dense", "conv"])
 def test_training_is_the_formula(group_size, x):
     layer = Decorrelated(group_size=group_size, epsilon=1e-3)
-    expected, mean, matrices = whitened(x, group_size, 1e-3)
+    expected, mean, covariances = whitened(x, group_size, 1e-3)
     np.testing.assert_allclose(trained(layer, x), expected, atol=3e-3)
     np.testing.assert_allclose(array(layer.moving_mean), 0.1 * mean, rtol=1e-4, atol=1e-5)
-    running = 0.9 * np.eye(group_size) + 0.1 * matrices
-    np.testing.assert_allclose(array(layer.moving_whitening), running, rtol=1e-3, atol=1e-3)
+    running = 0.9 * np.eye(group_size) + 0.1 * covariances
+    np.testing.assert_allclose(array(layer.moving_covariance), running, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("x", [ROWS, IMAGES], ids=["dense", "conv"])
@@ -82,21 +83,27 @@ def test_groups_of_one_are_batch_normalisation(x):
     twin = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3)
     np.testing.assert_allclose(trained(layer, x), trained(twin, x), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(array(layer.moving_mean), array(twin.moving_mean), rtol=1e-4)
+    variances = array(layer.moving_covariance)[:, 0, 0]
+    np.testing.assert_allclose(variances, array(twin.moving_variance), rtol=1e-4)
+    at_inference = array(layer(tensor(x))), array(twin(tensor(x)))
+    np.testing.assert_allclose(*at_inference, rtol=1e-3, atol=1e-3)
 
 
 def test_inference_is_the_formula_with_running_statistics():
     layer = Decorrelated(group_size=4)
     trained(layer, ROWS)
-    mean, matrices = RNG.normal(size=8), RNG.normal(size=(2, 4, 4))
+    mean, roots = RNG.normal(size=8), RNG.normal(size=(2, 4, 4))
+    covariances = roots @ roots.swapaxes(1, 2) + 0.1 * np.eye(4)
     gamma, beta = RNG.normal(size=(2, 8))
     for variable, value in (
         (layer.moving_mean, mean),
-        (layer.moving_whitening, matrices),
+        (layer.moving_covariance, covariances),
         (layer.gamma, gamma),
         (layer.beta, beta),
     ):
         variable.assign(value.astype(np.float32))
     centred = ROWS - mean
+    matrices = [linalg.inv(linalg.sqrtm(c + 1e-5 * np.eye(4))) for c in covariances]
     expected = np.hstack([centred[:, :4] @ matrices[0], centred[:, 4:] @ matrices[1]])
     output = array(layer(tensor(ROWS), training=False))
     np.testing.assert_allclose(output, gamma * expected + beta, rtol=1e-3, atol=1e-3)
@@ -105,8 +112,20 @@ def test_inference_is_the_formula_with_running_statistics():
 
 def test_a_frozen_layer_uses_running_statistics():
     layer = Decorrelated(group_size=4, trainable=False)
-    np.testing.assert_allclose(trained(layer, ROWS), ROWS, rtol=1e-6)
+    np.testing.assert_allclose(trained(layer, ROWS), ROWS, rtol=1e-5)
     assert np.all(array(layer.moving_mean) == 0)
+
+
+def test_one_small_batch_does_not_spoil_inference():
+    """Two rows span one direction of eight, as the last batch of an epoch may."""
+    layer = Decorrelated(group_size=8)
+    for _ in range(100):
+        trained(layer, ROWS)
+    before = array(layer(tensor(ROWS)))
+    trained(layer, ROWS[:2])
+    after = array(layer(tensor(ROWS)))
+    assert np.abs(before - whitened(ROWS, 8, 1e-5)[0]).max() < 0.05
+    assert np.sqrt(np.mean((after - before) ** 2)) < 0.2
 
 
 @PROPERTY
@@ -186,13 +205,13 @@ def test_it_trains_in_a_loop_in_a_graph():
     def steps():
         return tf.while_loop(lambda i, _: i < 3, step, (0, tf.zeros_like(x)))[1]
 
-    _, mean, matrices = whitened(IMAGES, 4, 1e-5)
+    _, mean, covariances = whitened(IMAGES, 4, 1e-5)
     eager = gradient(lambda v: keras.ops.sum(Decorrelated(4)(v, training=True) * weight), IMAGES)
     np.testing.assert_allclose(steps(), eager, rtol=1e-3, atol=1e-5)
     kept = 0.9**3
     np.testing.assert_allclose(array(layer.moving_mean), (1 - kept) * mean, rtol=1e-4, atol=1e-5)
-    running = kept * np.eye(4) + (1 - kept) * matrices
-    np.testing.assert_allclose(array(layer.moving_whitening), running, rtol=1e-3, atol=1e-3)
+    running = kept * np.eye(4) + (1 - kept) * covariances
+    np.testing.assert_allclose(array(layer.moving_covariance), running, rtol=1e-3, atol=1e-3)
 
 
 def test_a_network_trains_and_comes_back(tmp_path):
