@@ -42,14 +42,15 @@ class Curves(Robustness):
     """Yardsticks of test examples under noise, occlusion, FGSM and PGD, over their strength.
 
     `noise` are standard deviations of Gaussian noise; `occlusion` shares in (0, 1] of an image's
-    pixels under a grey square at a random place, or of the features set to their mean; `fgsm` and
-    `pgd` the greatest change ε of any input value. FGSM takes one step along the sign of the slope
-    (Goodfellow et al. 2015, section 4); PGD `pgd_steps` steps of 2.5 ε/`pgd_steps` from a random
-    start, back within ε after each (Madry et al. 2018, equation 2). Both raise a loss that is the
-    same for all runs of a task, whatever they were trained on: cross-entropy, for depth the scale-
-    and-shift-invariant distance, else the squared error. `examples` is how many of the first test
-    examples are perturbed, fewer where they have more than a million values; whole images of a task
-    on images count one by one.
+    pixels under a grey square at a random place, or of the features set to their mean, one at
+    least; `fgsm` and `pgd` the greatest change ε of any input value. FGSM takes one step along the
+    sign of the slope (Goodfellow et al. 2015, section 4); PGD `pgd_steps` steps of
+    2.5 ε/`pgd_steps` from a random start, back within ε after each (Madry et al. 2018, equation 2).
+    Both raise a loss that is the same for all runs of a task, whatever they were trained on:
+    cross-entropy, for depth the scale-and-shift-invariant distance, else the squared error.
+    `examples` is how many test examples are perturbed, drawn by the seed, fewer where they have
+    more than a million values; whole images of a task on images count one by one. Strengths that
+    are equal in six digits are one.
     """
 
     noise: Strengths = Field(default_factory=lambda: [0.05, 0.1, 0.2, 0.4])
@@ -62,7 +63,11 @@ class Curves(Robustness):
     def strengths(self) -> dict[str, list[float]]:
         """Those that are given, rising, each once; a perturbation without any is left out."""
         given = {name: getattr(self, name) for name in ("noise", "occlusion", "fgsm", "pgd")}
-        return {name: sorted(set(values)) for name, values in given.items() if values}
+        return {
+            name: list({f"{value:g}": value for value in sorted(values)}.values())
+            for name, values in given.items()
+            if values
+        }
 
 
 def noisy(x: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
@@ -75,7 +80,7 @@ def noisy(x: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
 
 def occluded(x: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     """Images (n, h, w, c) with a grey square over `share` of their pixels, or features (n, d)
-    of which as many are 0.
+    of which as many, one at least, are 0.
 
     A square that would be larger than the image is a rectangle. Of one generator state, the parts
     hidden at a smaller share lie within those at a larger one.
@@ -83,7 +88,7 @@ def occluded(x: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarra
     result = x.copy()
     if x.ndim == 2:
         order = rng.random(x.shape).argsort(axis=1)
-        result[order < round(share * x.shape[1])] = 0
+        result[order < max(1, round(share * x.shape[1]))] = 0
         return result
     height, width = x.shape[1:3]
     rows, columns = _sides(share, height, width)

@@ -201,8 +201,8 @@ def _train(
         perturbed = {}
         if names := ", ".join(e.robustness.strengths()):
             reporter.say(f"measuring robustness: {names}")
-            batches = loop.meter.test_batches()
-            perturbed = yield from curves(e.robustness, e.task, engine, batches, streams, check)
+            test_split = splits.test
+            perturbed = yield from curves(e.robustness, e.task, engine, test_split, streams, check)
         test = yield from loop.test()
         about = {**data, "classes": collection.classes}
         closing, shown = e.task.closing(splits, loop.kernels, settled(e, loop))

@@ -16,12 +16,18 @@ from kexp.analysis.comparable import comparable
 from kexp.analysis.levels import choices
 from kexp.analysis.load import read_records
 from kexp.analysis.quantities import Quantity, is_quantity, parsed
+from kexp.api import Session
 from kexp.cli import main
+from kexp.data import Diabetes, Examples
 from kexp.measures import YARDSTICKS
 from kexp.robustness import GREY, Curves, noisy, occluded
 from kexp.store import read_run
 from kexp.store.names import identity
 from kexp.streams import Streams
+from kexp.tasks import Colorize, MnistConvnet, Ridge
+from kexp.tasks.base import standardised
+from kexp.training.course import Measure
+from kexp.training.perturbing import curves
 from tests.conftest import TINY, read, the_run, tiny
 from tests.records import write_run
 
@@ -71,6 +77,7 @@ def test_hidden_features_are_a_share_and_grow() -> None:
     assert (few.sum(axis=1) == 2).all() and (many.sum(axis=1) == 6).all()
     assert (many | ~few).all()
     assert len({tuple(row) for row in few}) > 1
+    assert ((occluded(x, 0.01, rng()) == 0).sum(axis=1) == 1).all()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -85,6 +92,7 @@ def test_more_occlusion_hides_all_that_less_hides(seed: int) -> None:
 def test_strengths_are_sorted_and_told_once() -> None:
     chosen = Curves(noise=[0.2, 0.1, 0.2], pgd=[], occlusion=[], fgsm=[0.5])
     assert chosen.strengths() == {"noise": [0.1, 0.2], "fgsm": [0.5]}
+    assert len(Curves(noise=[0.1, 0.10000001, 0.2]).strengths()["noise"]) == 2
 
 
 # Adversaries
@@ -100,6 +108,12 @@ def linear(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
     return the_run(folder), summary
 
 
+def diabetes() -> Examples:
+    """The test split that the run was measured on."""
+    data = Diabetes()
+    return standardised(data.split(data.load(Path()), Streams(0))).test
+
+
 @pytest.mark.parametrize("attack", ["fgsm", "pgd"])
 def test_the_worst_case_of_a_linear_regression_is_reached(
     attack: str, linear: tuple[Path, dict[str, Any]]
@@ -111,12 +125,7 @@ def test_the_worst_case_of_a_linear_regression_is_reached(
     run, summary = linear
     model = kexp.load_model(run)
     (kernel, bias) = (np.array(w) for w in model.get_weights())
-    from kexp.data import Diabetes
-    from kexp.streams import Streams
-    from kexp.tasks.base import standardised
-
-    data = Diabetes()
-    test = standardised(data.split(data.load(Path()), Streams(0))).test
+    test = diabetes()
     residual = np.abs(test.inputs @ kernel + bias - test.values)
     for epsilon in (0.05, 0.1):
         expected = np.mean(np.square(residual + epsilon * np.abs(kernel).sum()))
@@ -128,15 +137,17 @@ def test_the_worst_case_of_a_linear_regression_is_reached(
     assert clean == pytest.approx(np.mean(np.square(residual)), rel=1e-4)
 
 
-def test_noise_adds_its_variance_to_a_linear_regression(
-    linear: tuple[Path, dict[str, Any]],
-) -> None:
-    """E (r + σ n·w)² = r² + σ²‖w‖²; over 88 examples it is met roughly."""
+def test_noise_is_measured_as_it_is_drawn(linear: tuple[Path, dict[str, Any]]) -> None:
+    """(r + σ n·w)² of every example, whose mean over the noise is r² + σ²‖w‖²."""
     run, summary = linear
-    kernel = np.array(kexp.load_model(run).get_weights()[0])
-    curve = summary["robustness"]
-    added = curve["noise"]["0.3"]["mse"] - curve["clean"]["mse"]
-    assert added == pytest.approx(0.09 * np.square(kernel).sum(), abs=0.05)
+    kernel, bias = (np.array(w) for w in kexp.load_model(run).get_weights())
+    test, streams = diabetes(), Streams(0)
+    chosen = test.take(streams.rng("robustness/examples").permutation(len(test)))
+    noise = streams.rng("robustness/noise", 0).standard_normal(chosen.inputs.shape, np.float32)
+    residual = chosen.inputs @ kernel + bias - chosen.values
+    for sigma in (0.1, 0.3):
+        expected = np.mean(np.square(residual + sigma * noise @ kernel))
+        assert summary["robustness"]["noise"][f"{sigma}"]["mse"] == pytest.approx(expected, 1e-4)
 
 
 def test_an_adversary_raises_the_loss_of_the_task_whatever_the_loss(folder: Path) -> None:
@@ -219,11 +230,54 @@ def test_a_run_that_is_monitored_by_its_fit_tells_robustness_by_the_yardstick(
     assert "MSE under PGD" in " ".join(capsys.readouterr().out.split())
 
 
+def answered(course: Any, answer: Any) -> tuple[dict[str, Any], list[Any]]:
+    """What a course returns if every wish of it gets `answer(wish)`, and the wishes."""
+    wishes = [next(course)]
+    while True:
+        try:
+            wishes.append(course.send(answer(wishes[-1])))
+        except StopIteration as stop:
+            return stop.value, wishes
+
+
+def test_examples_are_drawn_from_the_whole_test_split() -> None:
+    """A folder's test split may be sorted by class."""
+    labels = np.repeat([0, 1], 600).astype(np.int32)
+    x = labels[:, None, None, None] * np.ones((1200, 4, 4, 1), np.float32)
+    options = Curves(noise=[0.1], occlusion=[], fgsm=[], pgd=[], examples=500)
+    engine: Any = None
+    course = curves(options, MnistConvnet(), engine, Examples(x, labels), Streams(0))
+    found, wishes = answered(
+        course, lambda wish: [(np.zeros((len(b.x), 2)), b.y * 0.0) for b in wish.batches]
+    )
+    seen = np.concatenate([batch.y for batch in wishes[0].batches])
+    assert found["examples"] == len(seen) == 500 and 200 < seen.sum() < 300
+
+
+@pytest.mark.parametrize("name", ["noise", "occlusion"])
+def test_the_truth_is_not_perturbed_along(name: str) -> None:
+    """A network that always says the same is as good at every strength: also where a yardstick
+    needs the input, as the colours in sRGB do."""
+    photos = [np.random.default_rng(i).integers(0, 255, (16, 16, 3), np.uint8) for i in range(3)]
+    options = Curves(**{"noise": [], "occlusion": [], "fgsm": [], "pgd": [], name: [0.1, 0.4]})
+    engine: Any = None
+    course = curves(options, Colorize(), engine, Examples(photos), Streams(0))
+    found, _ = answered(
+        course, lambda wish: [(np.zeros_like(b.y), np.zeros(len(b.x))) for b in wish.batches]
+    )
+    assert found[name]["0.1"] == found[name]["0.4"] == found["clean"]
+
+
+@pytest.mark.parametrize("task", sorted(TINY))
+def test_an_adversary_is_the_same_each_time(task: str) -> None:
+    """Else an engine would compile its slopes anew at every step."""
+    made = Session().experiment([f"task={task}"]).task
+    assert made.adversary() == made.adversary()
+    assert hash(made.adversary()) == hash(made.adversary())
+
+
 def test_a_signal_is_heeded_between_perturbations(folder: Path) -> None:
     from kexp.errors import Interrupted
-    from kexp.tasks import Batch, Ridge
-    from kexp.training.course import Measure
-    from kexp.training.perturbing import curves
 
     asked = []
 
@@ -234,7 +288,8 @@ def test_a_signal_is_heeded_between_perturbations(folder: Path) -> None:
 
     x, y = np.ones((4, 2), np.float32), np.zeros((4, 1), np.float32)
     engine: Any = None
-    course = curves(Curves(), Ridge(), engine, [Batch(x, y)], Streams(0), check)
+    test = Examples(x, values=y)
+    course = curves(Curves(), Ridge(), engine, test, Streams(0), check)
     wish = next(course)
     with pytest.raises(Interrupted):
         while True:

@@ -270,6 +270,15 @@ def test_bias_and_variance_of_a_polynomial_are_about_its_truth(folder: Path) -> 
     np.testing.assert_allclose(np.mean(errors, axis=0), total, rtol=0.1)
 
 
+def test_with_outliers_no_bias_is_claimed_about_the_truth(folder: Path) -> None:
+    """The noise that is fitted has the outliers in it."""
+    options = ("data=polynomial", "data.noise=0.5", "training.epochs=1", "data.outliers=0.2")
+    corrupted = kexp.run(*tiny("ridge", folder, *options), quiet=True)["ridge"]
+    clean = kexp.run(*tiny("ridge", folder, *options[:-1], "name=clean"), quiet=True)["ridge"]
+    assert "least-squares" in corrupted["about"] and "true" in clean["about"]
+    assert corrupted["noise_variance"] > 2 * clean["noise_variance"]
+
+
 def _experiment() -> Any:
     from kexp.api import Session
 
@@ -277,7 +286,14 @@ def _experiment() -> Any:
 
 
 def test_no_closed_form_is_claimed_for_another_objective(folder: Path) -> None:
-    for choice in ("loss=huber", "regularizer=l1", "model=mlp", "regularizer.kernels=convolution"):
+    for choice in (
+        "loss=huber",
+        "regularizer=l1",
+        "model=mlp",
+        "regularizer.kernels=convolution",
+        "dropout=standard",
+        "optimizer=adamw",
+    ):
         summary = kexp.run(*tiny("ridge", folder, choice, "training.epochs=1"), quiet=True)
         told = (summary["ridge"][key] for key in ("coefficients", "closed_form", "distance"))
         assert list(told) == [None] * 3, choice

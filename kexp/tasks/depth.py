@@ -28,6 +28,9 @@ SHORTEST, LONGEST = 1e-6, 1e9
 NEAR = 0.01
 """The quantile of the known depths of the training split that an inverse depth of 1 stands for."""
 
+DISTANCE = ScaleShiftInvariant(gradient_weight=0.0)
+"""What an adversary raises: one object, since an engine knows a compiled loss by its identity."""
+
 
 @choice
 class Depth(Task):
@@ -84,7 +87,7 @@ class Depth(Task):
 
     def adversary(self) -> Any:
         """What is measured leaves scale and shift open, and so does what an adversary raises."""
-        return ScaleShiftInvariant(gradient_weight=0.0).of_known
+        return DISTANCE.of_known
 
     def check_splits(self, splits: Splits, smallest_side: int) -> None:
         """Refuse images that are too small for the model."""

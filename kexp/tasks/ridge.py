@@ -10,6 +10,7 @@ import numpy as np
 from kexp import ridge, yardsticks
 from kexp.choice import choice
 from kexp.data import Collection, DataSet, Examples, Splits
+from kexp.dropouts import NoDropout
 from kexp.errors import DataError
 from kexp.losses import Quadratic
 from kexp.models import Linear
@@ -141,10 +142,11 @@ def _errors(path: ridge.RidgePath, part: Examples) -> np.ndarray:
 def _decomposition(train: Examples, y: np.ndarray, bias: bool) -> dict[str, Any]:
     """Squared bias and variance of the path at the training inputs.
 
-    About the true expectation where it is known. Else about the least-squares fit, with the noise
-    variance of its residuals; nothing where there are too few examples for that.
+    About the true expectation where it is known and no value is an outlier. Else about the
+    least-squares fit, with the noise variance of its residuals; nothing where there are too few
+    examples for that.
     """
-    if train.expected is not None:
+    if train.expected is not None and train.targets is None:
         expected, about = train.expected[:, 0], "the true expectation"
         variance = float(np.mean(np.square(train.values[:, 0] - expected)))
     else:
@@ -170,6 +172,7 @@ def _beside_closed_form(
     """The trained θ and θ̂ of the same objective, per standard deviations, and ‖θ − θ̂‖; if any."""
     penalised = isinstance(e.regularizer, L2) and e.regularizer.kernels != "convolution"
     same = isinstance(e.model, Linear) and isinstance(e.loss, Quadratic)
+    same &= isinstance(e.dropout, NoDropout) and not getattr(e.optimizer, "weight_decay", 0)
     if not same or not (penalised or isinstance(e.regularizer, Zero)):
         return {"coefficients": None, "closed_form": None, "distance": None}
     strength = e.regularizer.strength if penalised else 0.0

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kexp.data import Examples
 from kexp.robustness import REACH, Robustness, noisy, occluded
 from kexp.streams import Streams
 from kexp.tasks import Batch, Task
@@ -23,7 +24,7 @@ def curves(
     robustness: Robustness,
     task: Task,
     engine: Engine,
-    batches: Sequence[Batch],
+    test: Examples,
     streams: Streams,
     check: Callable[[], None] = lambda: None,
 ) -> Course[dict[str, Any]]:
@@ -37,8 +38,9 @@ def curves(
     if not wanted:
         return {}
     adversary = _Adversary(robustness, task, engine, streams)
-    clean = _first(batches, robustness.examples)
-    measured = yield from adversary.measured(clean)
+    chosen = streams.rng("robustness/examples").permutation(len(test))[: robustness.examples]
+    clean = _first(task.batches(test.take(chosen), streams, "test"))
+    measured = yield from adversary.measured([b.x for b in clean], clean)
     found: dict[str, Any] = {"examples": sum(len(b.x) for b in clean), "clean": measured}
     for name, strengths in wanted.items():
         curve = {}
@@ -46,9 +48,8 @@ def curves(
             perturbed = []
             for number, batch in enumerate(clean):
                 check()
-                x = yield from adversary.perturbed(name, batch, strength, number)
-                perturbed.append(dataclasses.replace(batch, x=x))
-            curve[f"{strength:g}"] = yield from adversary.measured(perturbed)
+                perturbed.append((yield from adversary.perturbed(name, batch, strength, number)))
+            curve[f"{strength:g}"] = yield from adversary.measured(perturbed, clean)
         found[name] = {**curve, "mean": _mean(list(curve.values()))}
     return found
 
@@ -60,11 +61,14 @@ class _Adversary:
         self._robustness, self._task = robustness, task
         self._engine, self._streams = engine, streams
 
-    def measured(self, batches: Sequence[Batch]) -> Course[dict[str, float | None]]:
-        """Every yardstick."""
-        answers = yield Measure(self._engine, batches)
+    def measured(
+        self, inputs: Sequence[np.ndarray], clean: Sequence[Batch]
+    ) -> Course[dict[str, float | None]]:
+        """Every yardstick of what the network makes of some inputs, for batches as they were."""
+        seen = [dataclasses.replace(b, x=x) for b, x in zip(clean, inputs, strict=True)]
+        answers = yield Measure(self._engine, seen)
         with np.errstate(over="ignore", invalid="ignore"):
-            values = self._task.measure([prediction for prediction, _ in answers], batches)
+            values = self._task.measure([prediction for prediction, _ in answers], clean)
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
     def perturbed(
@@ -99,20 +103,20 @@ class _Adversary:
         return np.clip(near, 0, 1) if self._task.is_within_range(x) else near
 
 
-def _first(batches: Sequence[Batch], examples: int) -> list[Batch]:
+def _first(batches: Sequence[Batch]) -> list[Batch]:
     """The first examples with their inputs as the network sees them, not too many."""
     found: list[Batch] = []
-    count = values = 0
+    values = 0
     for batch in batches:
         each = math.prod(np.asarray(batch.x[:1]).shape)
         room = (MOST_VALUES - values) // each
-        take = min(len(batch.x), examples - count, max(room, 0 if found else 1))
+        take = min(len(batch.x), max(room, 0 if found else 1))
         if take < 1:
             break
         x = _unit(np.asarray(batch.x[:take]))
         truth = None if batch.truth is None else batch.truth[:take]
         found.append(Batch(x, batch.y[:take], truth))
-        count, values = count + take, values + take * each
+        values += take * each
     return found
 
 
