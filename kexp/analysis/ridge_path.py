@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 FEATURES_TOLD = 12
 
+BESIDE = {"frameon": False, "loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3}
+"""Where legends are: above the axes, since the curves of another path may run anywhere in them."""
+
 
 def described(path: dict[str, Any]) -> str:
     """What the closed form says, in a few lines."""
@@ -72,15 +75,15 @@ def drawn(path: dict[str, Any]) -> Figure:
         above.plot(*best, "o", color=VALIDATION, label=f"best, λ = {best[0]:.2g}")
     above.set_ylabel("MSE")
     above.set_ylim(0, 1.05 * max(np.median(validation), validation[-1], best[1]) * 1.5)
-    above.legend(frameon=False)
+    above.legend(**BESIDE)
     _degrees_of_freedom(above, path, shown)
     if path["squared_bias"]:
         bias, variance = (_of(path, name, shown) for name in ("squared_bias", "variance"))
         below.semilogx(strengths[shown], bias, color=TRAIN, label="squared bias")
         below.semilogx(strengths[shown], variance, color=VALIDATION, label="variance")
         below.semilogx(strengths[shown], bias + variance, color=GAP, label="sum")
-        below.legend(frameon=False)
-        below.set_ylabel(f"about {path['about'].split(',')[0]}", fontsize=8)
+        below.legend(**BESIDE)
+        below.set_ylabel(f"squared error about {path['about'].split(',')[0]}", fontsize=8)
     below.set_xlabel("strength λ of ½ mean r² + λ Σθ²")
     return figure
 
