@@ -24,8 +24,11 @@ import numpy as np
 import pytest
 
 from kexp.analysis import recognition
+from kexp.analysis.design import Design, Factor
 from kexp.analysis.plots import recognition as plots
+from kexp.analysis.plots.configurations import Configuration
 from kexp.analysis.recognition import KINDS, METHODS, PICTURES
+from kexp.analysis.report import selection
 from kexp.analysis.report.formula import mathml
 from kexp.cli import main
 from kexp.store.reading import LARGEST, read_examples, read_run
@@ -503,6 +506,19 @@ def test_recognition_of_every_loss_is_in_one_figure(page: str, seen: Seen) -> No
         assert all(c.startswith("97.5% [") for c in shown[label, "0%"])  # 20 and 19 of 20
     assert [shown[la, "50%"][1].split()[0] for la in labels] == ["55.0%", "50.0%"]
     assert "count for nothing. Of geman_mcclure, baseline, which recognises most" in seen.text
+
+
+def test_panels_stand_in_the_order_of_levels() -> None:
+    """Where one factor varies, the baseline is named by its level; where several do, it is plain."""
+    sizes, norms = Factor("data.train_size", ("100", "300")), Factor("norm", ("none", "batch"))
+    for factors, cells, titles in (
+        ([sizes], [("300",), ("100",)], ["baseline: data.train_size=100", "data.train_size=300"]),
+        ([sizes, norms], [("100", "batch"), ("100", "none")], ["baseline", "batch"]),
+    ):
+        design = Design(tuple(factors), ())
+        every = [Configuration(cell, selection.short(design, cell), {}) for cell in cells]
+        ordered = selection.by_levels(design, every)
+        assert [selection.titled(design, c) for c in ordered] == titles
 
 
 def test_each_curve_of_least_squares_is_drawn_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from kexp.analysis import bands, sentences
 from kexp.analysis.analysis import Analysis
@@ -72,9 +73,9 @@ def learning_curves(a: Analysis, every: Sequence[Configuration]) -> Iterator[Sho
             found[c.cell] = bands.band(c.label, of_runs, yardstick)
     if not found:
         return
-    drawn = [c for c in every if c.cell in found]
+    drawn = selection.by_levels(a.design, [c for c in every if c.cell in found])
     fewer = [found[c.cell] for c in selection.spaced(a, drawn, MOST_LINES)]
-    shown = [found[c.cell] for c in drawn]
+    shown = [replace(found[c.cell], label=selection.titled(a.design, c)) for c in drawn]
     yield Shown(
         "learning-curves",
         "Learning curves",

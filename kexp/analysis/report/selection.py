@@ -41,6 +41,19 @@ def _named(design: Design, name: str, level: str) -> str:
     return f"{name}={level}" if vague or any(level in o for o in others) else level
 
 
+def titled(design: Design, c: Configuration) -> str:
+    """The label of a configuration; where one factor varies, the baseline's names its level too."""
+    if c.label != "baseline" or len(design.names) > 1:
+        return c.label
+    return f"baseline: {_named(design, design.names[0], c.cell[0])}"
+
+
+def by_levels(design: Design, every: Sequence[Configuration]) -> list[Configuration]:
+    """In the order of the levels, so the baseline first."""
+    levels = [design.factor(name).levels for name in design.names]
+    return sorted(every, key=lambda c: [le.index(x) for le, x in zip(levels, c.cell, strict=True)])
+
+
 def baseline(design: Design) -> tuple[str, ...]:
     """The configuration that has the baseline of every factor; it may not have been run."""
     return tuple(design.factor(name).baseline for name in design.names)
