@@ -509,7 +509,7 @@ def test_recognition_of_every_loss_is_in_one_figure(page: str, seen: Seen) -> No
 
 
 def test_panels_stand_in_the_order_of_levels() -> None:
-    """Where one factor varies, the baseline is named by its level; where several do, it is plain."""
+    """Where one factor varies, the baseline names its level; where several do, it is plain."""
     sizes, norms = Factor("data.train_size", ("100", "300")), Factor("norm", ("none", "batch"))
     for factors, cells, titles in (
         ([sizes], [("300",), ("100",)], ["baseline: data.train_size=100", "data.train_size=300"]),
