@@ -114,8 +114,8 @@ def _first(batches: Sequence[Batch]) -> list[Batch]:
         if take < 1:
             break
         x = _unit(np.asarray(batch.x[:take]))
-        truth = None if batch.truth is None else batch.truth[:take]
-        found.append(Batch(x, batch.y[:take], truth))
+        truth = None if batch.truth is None else np.asarray(batch.truth[:take])
+        found.append(Batch(x, np.asarray(batch.y[:take]), truth))
         values += take * each
     return found
 
