@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import kexp
@@ -19,17 +20,29 @@ from kexp.errors import ConfigError
 from kexp.sweeps import expand
 from tests.conftest import HERE
 
+ROOT = Path(__file__).parents[1]
+
 pytestmark = pytest.mark.usefixtures("no_collection")
 
 STUDIES = [name for name in places.groups()["study"] if name != "none"]
 FILES = {name: places.option_file("study", name) for name in STUDIES}
+DENOISER = ["task.patches_per_epoch=16", "data.train_size=2", "data.test_size=1"]
 SMALL = {
     "quickstart": ["data.validation_size=40", "data.test_size=40"],
     "overfitting_mnist": ["data=digits", "data.validation_size=40", "data.train_size=64"],
     "label_noise": ["data=digits", "data.validation_size=40", "data.train_size=64"],
     "eigenspace_robust": ["data.train_size=64", "data.test_size=40", "task.recognised=10"],
-    "denoise_outliers": ["task.patches_per_epoch=16", "data.train_size=2", "data.test_size=1"],
+    "reproduce_keras_mnist": ["data=digits", "data.validation_size=40", "data.train_size=64"],
+    "reproduce_dropout": ["data=digits", "data.train_size=64", "model.hidden=[8,8]"],
+    "reproduce_decorrelated": ["data=digits", "data.validation_size=40", "data.train_size=64"],
+    "reproduce_dncnn": [*DENOISER, "data=photos", "model.depth=3", "model.width=8"],
+    "reproduce_dncnn_small": [*DENOISER, "data=photos"],
+    "reproduce_barron": ["data.train_size=64"],
+    "reproduce_ridge": ["data.train_size=64"],
+    "denoise_outliers": [*DENOISER],
 }
+REPRODUCTIONS = [name for name in STUDIES if name.startswith("reproduce_")]
+LONG = {"eigenspace_robust", *REPRODUCTIONS}
 
 
 def jobs_of(*given: str) -> list[list[str]]:
@@ -53,16 +66,13 @@ def test_header_is_a_question_and_its_command(name: str) -> None:
     assert lines[0] == "@package _global_" and "?" in lines[1]
     assert f"kexp sweep study={name}" in lines
     header = " ".join(lines)
-    assert re.search(r"Takes about \d+ (seconds|minutes)", header), "the time it takes"
+    assert re.search(r"Takes about \d+ (seconds|minutes|hours)", header), "the time it takes"
     assert "Expect" in header
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name == "eigenspace_robust" else ())
-        for name in STUDIES
-    ],
+    [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in STUDIES],
 )
 def test_every_study_trains_and_is_analysed(name: str, tmp_path: Path) -> None:
     """One epoch of two levels of its first factor, all else at one level."""
@@ -77,6 +87,37 @@ def test_every_study_trains_and_is_analysed(name: str, tmp_path: Path) -> None:
     answer = analyse(runs)
     assert answer.design.factors[0].baseline == str(study.factors[first][0])
     assert answer.quantities[0].yardstick.name == study.yardstick
+
+
+@pytest.mark.slow
+def test_ridge_reproduces_the_published_coefficients(tmp_path: Path) -> None:
+    """Of body-mass index and total cholesterol, in units of the source: 42 patients are missing."""
+    done = kexp.sweep(
+        "study=reproduce_ridge", "study.seeds=2", f"paths.results={tmp_path}", HERE, quiet=True
+    )
+    assert done.finished == 4
+    for run in read_records([tmp_path]):
+        path, penalised = run.summary["ridge"], run.config["regularizer"]["strength"] > 0
+        assert path["distance"] < 1e-6
+        found = 1619 * np.array(path["coefficients"])[[2, 4]]
+        published = (489.7, -83.5) if penalised else (519.8, -792.2)
+        assert found == pytest.approx(published, abs=50 if penalised else 220)
+
+
+@pytest.mark.slow
+def test_the_adaptive_loss_withstands_outliers_as_published(tmp_path: Path) -> None:
+    levels = ("loss=mse,adaptive", "data.outliers=0.2", "study.seeds=3")
+    done = kexp.sweep(
+        "study=reproduce_barron", *levels, f"paths.results={tmp_path}", HERE, quiet=True
+    )
+    assert done.finished == 6
+    test = {
+        (run.config["loss"]["_target_"].rpartition(".")[2], run.config["seed"]): run.summary["test"]
+        for run in read_records([tmp_path])
+    }
+    for seed in range(3):
+        least_squares, adaptive = (test[n, seed]["last"]["mse"] for n in ("Quadratic", "Adaptive"))
+        assert adaptive < least_squares - 0.02
 
 
 def test_studies_are_tried() -> None:
