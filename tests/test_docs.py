@@ -127,7 +127,8 @@ def test_sweeps(
     skip_without(*needed)
     placed(page, tmp_path)
     few = [re.sub(r"^seed=range.*", "seed=0,1", w) for w in words if w != "--dry-run"]
-    few += ["study.seeds=1"] if "study=terms" in words else []
+    if any(word.startswith(("study=terms", "study=reproduce_")) for word in words):
+        few.append("study.seeds=1")
     assert main([*few, "--dry-run"]) == 0, capsys.readouterr().err
 
 
