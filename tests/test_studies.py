@@ -43,13 +43,17 @@ SMALL = {
 }
 REPRODUCTIONS = [name for name in STUDIES if name.startswith("reproduce_")]
 LONG = {"eigenspace_robust", *REPRODUCTIONS}
+EVERY = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in STUDIES],
+)
 
 
 def jobs_of(*given: str) -> list[list[str]]:
     return expand(Composer(), given, None)
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@EVERY
 def test_every_run_of_a_study_builds(name: str) -> None:
     session = Session()
     jobs = jobs_of(f"study={name}")
@@ -70,10 +74,7 @@ def test_header_is_a_question_and_its_command(name: str) -> None:
     assert "Expect" in header
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in STUDIES],
-)
+@EVERY
 def test_every_study_trains_and_is_analysed(name: str, tmp_path: Path) -> None:
     """One epoch of two levels of its first factor, all else at one level."""
     study = study_of(Session().experiment([f"study={name}"]).config["study"])
