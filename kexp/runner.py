@@ -201,8 +201,7 @@ def _train(
         perturbed = {}
         if names := ", ".join(e.robustness.strengths()):
             reporter.say(f"measuring robustness: {names}")
-            test_split = splits.test
-            perturbed = yield from curves(e.robustness, e.task, engine, test_split, streams, check)
+            perturbed = yield from curves(e.robustness, e.task, engine, splits.test, streams, check)
         test = yield from loop.test()
         about = {**data, "classes": collection.classes}
         closing, shown = e.task.closing(splits, loop.kernels, settled(e, loop))

@@ -158,4 +158,15 @@ class DecorrelatedBatchNormalization(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The layer's parameters, beside Keras's own settings."""
         own = {name: getattr(self, name) for name in ("group_size", "momentum", "epsilon")}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **own, "moving": "covariance"}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> DecorrelatedBatchNormalization:
+        """The layer. Raises `ValueError` for one whose moving averages are whitening matrices."""
+        config = dict(config)
+        if config.pop("moving", None) != "covariance":
+            raise ValueError(
+                "the model has a decorrelated batch normalisation that was saved by an earlier "
+                "kexp, which averaged whitening matrices instead of covariances: train it again"
+            )
+        return super().from_config(config)

@@ -112,7 +112,7 @@ def test_inference_is_the_formula_with_running_statistics():
 
 def test_a_frozen_layer_uses_running_statistics():
     layer = Decorrelated(group_size=4, trainable=False)
-    np.testing.assert_allclose(trained(layer, ROWS), ROWS, rtol=1e-5)
+    np.testing.assert_allclose(trained(layer, ROWS), ROWS / np.sqrt(1 + 1e-5), rtol=1e-6)
     assert np.all(array(layer.moving_mean) == 0)
 
 
@@ -242,6 +242,15 @@ def test_a_saved_layer_comes_back(tmp_path):
     again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(array(again(tensor(ROWS))), array(model(tensor(ROWS))))
     assert again.get_layer("dbn").get_config()["momentum"] == 0.5
+
+
+def test_a_layer_that_was_saved_with_whitening_matrices_is_refused():
+    """Its matrices have the shape of covariances, and would be taken for them."""
+    config = Decorrelated(group_size=4).get_config()
+    assert Decorrelated.from_config(config).group_size == 4
+    del config["moving"]
+    with pytest.raises(ValueError, match="saved by an earlier kexp.*train it again"):
+        Decorrelated.from_config(config)
 
 
 def test_dtype_is_kept_in_mixed_precision():
